@@ -1,0 +1,56 @@
+"""Gaussian noise that is a function of the pixel: counter-based, so it needs no state, no buffer and no order.
+
+The released code of CIPS adds learned per-pixel noise in every layer and draws it anew at each call. Drawn from a
+stream, a pixel's noise would depend on which other pixels are synthesised with it. Here it is a hash of (pixel, layer,
+seed), so that conditional independence holds with noise too, and two passes over the same tile see the same noise.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+SUBPIXELS = 64  # noise cells per native pixel and direction: native pixels sit in cell centres, far from rounding
+_MASK = 0xFFFFFFFF
+
+
+def _mix(h: Tensor) -> Tensor:
+    """Finaliser of MurmurHash3 (public domain) on 32-bit values kept in int64; products wrap, the low 32 bits hold."""
+    h = (h ^ (h >> 16)) * 0x85EBCA6B & _MASK
+    h = (h ^ (h >> 13)) * 0xC2B2AE35 & _MASK
+    return h ^ (h >> 16)
+
+
+def pixel_keys(coords: Tensor, resolution: int) -> Tensor:
+    """A 32-bit key for each pixel.
+
+    Args:
+        coords: [..., 2] coordinates (x, y).
+        resolution: native resolution R; pixels nearer than 1/64 of a native pixel share their key.
+
+    Returns:
+        [...] int64 in [0, 2**32).
+    """
+    cells = torch.round((coords.double() + 1) * (0.5 * SUBPIXELS * (resolution - 1))).to(torch.int64)
+    return _mix((_mix(cells[..., 0] & _MASK) * 0x9E3779B1 + cells[..., 1]) & _MASK)
+
+
+def pixel_noise(keys: Tensor, layer: int, seed: int | Tensor) -> Tensor:
+    """Standard normal noise for each pixel (Box-Muller on two hashes).
+
+    Args:
+        keys: [P] or [B, P] from `pixel_keys`.
+        layer: which layer asks; layers are independent.
+        seed: one integer for all samples, or [B] int64, one for each.
+
+    Returns:
+        [P] or [B, P] float32.
+    """
+    if isinstance(seed, Tensor):
+        salt = _mix((seed.to(torch.int64)[:, None] * 0x27D4EB2F + layer * 0x165667B1 + 1) & _MASK)
+    else:
+        salt = _mix(torch.tensor((seed * 0x27D4EB2F + layer * 0x165667B1 + 1) & _MASK, device=keys.device))
+    first = _mix((keys ^ salt) & _MASK)
+    second = _mix((first + 0x9E3779B9) & _MASK)
+    radius = torch.sqrt(-2 * torch.log((first.double() + 0.5) / 2.0**32))
+    return (radius * torch.cos(second.double() * (2 * math.pi / 2.0**32))).float()
