@@ -31,7 +31,7 @@ def pixel_keys(coords: Tensor, resolution: int) -> Tensor:
     Returns:
         [...] int64 in [0, 2**32).
     """
-    cells = torch.round((coords.double() + 1) * (0.5 * SUBPIXELS * (resolution - 1))).to(torch.int64)
+    cells = torch.round((coords.float() + 1) * (0.5 * SUBPIXELS * (resolution - 1))).to(torch.int64)
     return _mix((_mix(cells[..., 0] & _MASK) * 0x9E3779B1 + cells[..., 1]) & _MASK)
 
 
@@ -52,5 +52,6 @@ def pixel_noise(keys: Tensor, layer: int, seed: int | Tensor) -> Tensor:
         salt = _mix(torch.tensor((seed * 0x27D4EB2F + layer * 0x165667B1 + 1) & _MASK, device=keys.device))
     first = _mix((keys ^ salt) & _MASK)
     second = _mix((first + 0x9E3779B9) & _MASK)
-    radius = torch.sqrt(-2 * torch.log((first.double() + 0.5) / 2.0**32))
-    return (radius * torch.cos(second.double() * (2 * math.pi / 2.0**32))).float()
+    # 24 bits each: what float32 holds exactly, and float64 is not to be had on every device.
+    radius = torch.sqrt(-2 * torch.log(((first >> 8).float() + 0.5) / 2.0**24))
+    return radius * torch.cos((second >> 8).float() * (2 * math.pi / 2.0**24))

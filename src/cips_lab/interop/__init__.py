@@ -1,0 +1,1 @@
+"""Checkpoints and formats of other software."""

@@ -1,0 +1,195 @@
+"""Checkpoints of the public CIPS implementation (saic-mdal/CIPS): read them, whatever their size and variant.
+
+A file holds a dict with keys ``g``, ``d``, ``g_ema`` (state dicts) and the optimisers', or a bare generator state dict.
+Nothing is asked of the user: sizes and the variant follow from the names and shapes of the parameters.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from cips_lab.errors import UserError
+from cips_lab.networks.cips import CIPSGenerator, official_widths
+from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.networks.encoding import Lookup
+
+StateDict = Mapping[str, Tensor]
+Source = str | Path | Mapping[str, object]
+
+
+def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> CIPSGenerator:
+    """The generator of an official checkpoint (its moving average, if there is one), in evaluation mode.
+
+    Args:
+        source: path of a ``.pt`` file, or its content, or a bare generator state dict.
+        embedding_lookup: ``official`` reproduces the released evaluation; ``aligned`` agrees with training.
+
+    Returns:
+        A `CIPSGenerator` that computes what the released one does, with its noise drawn by pixel. The mean of w is
+        not in such a file: it is estimated from 4,096 latents, as the released code does for truncation.
+
+    Raises:
+        UserError: the file cannot be read, or is not such a checkpoint.
+    """
+    state = _read(source, ("g_ema", "g"), "style.1.weight")
+    residual = "linears.1.conv1.conv.weight" in state
+    skip = "to_rgbs.0.bias" in state
+    first = "linears.0" if residual else "conv1"
+    inner = _count(state, r"linears\.\d+\.conv1\.conv\.weight" if residual else r"linears\.\d+\.conv\.weight")
+    pairs = inner if residual else inner // 2
+    try:
+        width = state[f"{first}.conv.weight"].shape[1]
+        last = state[f"to_rgbs.{pairs - 1}.conv.weight" if skip else "to_rgb_last.conv.weight"].shape[2]
+        w_dim, z_dim = state["style.1.weight"].shape
+    except KeyError as error:
+        raise UserError(f"not a checkpoint of the public CIPS implementation: it has no parameter {error}") from None
+    fourier, embedding = state.get("lff.ffm.conv.weight"), state.get("emb.input")
+    blocks = "residual" if residual else "plain"
+    generator = CIPSGenerator(
+        2 ** (pairs + 1),
+        width=width,
+        z_dim=z_dim,
+        w_dim=w_dim,
+        mapping_layers=_count(state, r"style\.\d+\.weight"),
+        fourier=None if fourier is None else {"features": fourier.shape[0]},
+        embedding=None if embedding is None else {"features": embedding.shape[1]},
+        widths="official" if last == official_widths(width, pairs, blocks)[-1] else "constant",
+        output="skip" if skip else "last",
+        blocks=blocks,
+        noise=True,
+        embedding_lookup=embedding_lookup,
+    )
+    _load(generator, {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()})
+    generator.eval().requires_grad_(False)
+    z = torch.randn(4096, z_dim, generator=torch.Generator().manual_seed(0))
+    generator.mapping.w_mean.copy_(generator.mapping(z).mean(0))
+    return generator
+
+
+def load_discriminator(source: Source) -> ResidualDiscriminator:
+    """The discriminator of an official checkpoint, in evaluation mode.
+
+    Args:
+        source: path of a ``.pt`` file, or its content (key ``d``), or a bare discriminator state dict.
+
+    Raises:
+        UserError: the file cannot be read, or is not such a checkpoint.
+    """
+    state = _read(source, ("d",), "convs.0.0.weight")
+    blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
+    resolution = 4 * 2**blocks
+    channels = [state["convs.0.0.weight"].shape[0]]
+    channels += [state[f"convs.{i}.conv2.1.weight"].shape[0] for i in range(1, blocks + 1)]
+    discriminator = ResidualDiscriminator(resolution, channel_base=channels[0] * resolution, channel_max=max(channels))
+    named = {_discriminator_name(name): value for name, value in state.items() if not name.endswith(".kernel")}
+    _load(discriminator, named)
+    return discriminator.eval().requires_grad_(False)
+
+
+def _generator_name(name: str, pairs: int, residual: bool) -> str:
+    """A released parameter's name in `CIPSGenerator`."""
+    part, _, rest = name.partition(".")
+    if part == "lff":
+        return "encoding.fourier." + rest.rpartition(".")[2]
+    if part == "emb":
+        return "encoding.embedding.table"
+    if part == "style":  # style.0 is the pixel norm, without parameters
+        index, leaf = rest.split(".")
+        return f"mapping.layers.{int(index) - 1}.{leaf}"
+    if part == "to_rgb_last":
+        return f"to_rgb.{pairs - 1}.{_leaf(rest)}"
+    index, _, leaf = rest.partition(".")
+    if part == "to_rgbs":
+        return f"to_rgb.{index}.{_leaf(leaf)}"
+    if part == "conv1":
+        return f"first.{_layer_leaf(rest)}"
+    if not residual:
+        return f"blocks.{int(index) // 2}.layers.{int(index) % 2}.{_layer_leaf(leaf)}"
+    if index == "0":
+        return f"first.{_layer_leaf(leaf)}"
+    block = f"blocks.{int(index) - 1}"
+    if leaf == "skip.0.weight":
+        return f"{block}.skip.weight"
+    conv, _, leaf = leaf.partition(".")
+    return f"{block}.layers.{0 if conv == 'conv1' else 1}.{_layer_leaf(leaf)}"
+
+
+def _leaf(name: str) -> str:
+    return name.removeprefix("conv.").replace("modulation", "affine")
+
+
+def _layer_leaf(name: str) -> str:
+    if name == "noise.weight":
+        return "noise_strength"
+    return "linear.bias" if name == "activate.bias" else f"linear.{_leaf(name)}"
+
+
+def _discriminator_name(name: str) -> str:
+    """A released parameter's name in `ResidualDiscriminator`."""
+    fixed = {
+        "convs.0.0.weight": "from_rgb.weight",
+        "convs.0.1.bias": "from_rgb.bias",
+        "final_conv.0.weight": "final_conv.weight",
+        "final_conv.1.bias": "final_conv.bias",
+        "final_linear.0.weight": "final_linear.weight",
+        "final_linear.0.bias": "final_linear.bias",
+        "final_linear.1.weight": "logit.weight",
+        "final_linear.1.bias": "logit.bias",
+    }
+    if name in fixed:
+        return fixed[name]
+    match = re.fullmatch(r"convs\.(\d+)\.(conv1|conv2|skip)\.\d\.(weight|bias)", name)
+    return f"blocks.{int(match[1]) - 1}.{match[2]}.{match[3]}" if match else name
+
+
+def _reshape(name: str, value: Tensor) -> Tensor:
+    """From the released layout of 1x1 convolutions over [B, C, H, W] to ours of matrices over pixel lists."""
+    if name == "emb.input":  # [1, C, R, R] -> [R * R, C]
+        return value[0].permute(1, 2, 0).flatten(0, 1)
+    if name == "noise.weight" or name.endswith(".noise.weight"):
+        return value.reshape(())
+    if name.startswith("to_rgb") and name.endswith(".bias") and "modulation" not in name:
+        return value.reshape(3)
+    if value.dim() == 5:  # [1, out, in, 1, 1]
+        return value[0, :, :, 0, 0]
+    return value[:, :, 0, 0] if value.dim() == 4 else value
+
+
+def _count(state: StateDict, pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in state)
+
+
+def _read(source: Source, keys: tuple[str, ...], evidence: str) -> StateDict:
+    content: object = source
+    label = "the given state dict"
+    if isinstance(source, (str, Path)):
+        label = str(source)
+        try:
+            content = torch.load(source, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f"{source}: no such file") from None
+        except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            raise UserError(f"{source}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})") from None
+    if isinstance(content, Mapping):
+        for key in keys:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+    if not isinstance(content, Mapping) or evidence not in content:
+        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {' or '.join(keys)}, no {evidence})")  # fmt: skip
+    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _load(network: nn.Module, state: dict[str, Tensor]) -> None:
+    own = network.state_dict()
+    own_names = {name for name in own if name != "mapping.w_mean"}
+    if unknown := sorted(set(state) ^ own_names):
+        raise UserError(f"this checkpoint's parameters do not fit {type(network).__name__}: {', '.join(unknown[:5])}")
+    for name, value in state.items():
+        if own[name].shape != value.shape:
+            raise UserError(f"parameter {name} has shape {list(value.shape)}, expected {list(own[name].shape)}")
+    network.load_state_dict(state, strict=False)

@@ -1,0 +1,1 @@
+"""nn.Modules that know nothing of training: the generators, the discriminator and their layers."""
