@@ -32,11 +32,13 @@ class MappingNetwork(nn.Module):
         self.register_buffer("w_mean", torch.zeros(w_dim))
 
     def forward(self, z: Tensor) -> Tensor:
-        """[B, z_dim], standard normal -> [B, w_dim]."""
-        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
-        for layer in self.layers:
-            x = scaled_leaky_relu(layer(x))
-        return x
+        """[B, z_dim], standard normal -> [B, w_dim]; float32 under any autocast, for it costs nothing."""
+        with torch.autocast(z.device.type, enabled=False):
+            x = z.float()
+            x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+            for layer in self.layers:
+                x = scaled_leaky_relu(layer(x))
+            return x
 
     @torch.no_grad()
     def track_mean(self, w: Tensor) -> None:

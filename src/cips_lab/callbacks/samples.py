@@ -1,0 +1,74 @@
+"""Sample grids from latents that stay the same through the run, and one grid of real images."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
+from cips_lab.data.dataset import to_device_range
+from cips_lab.pictures import save_picture, tile_images, to_uint8
+from cips_lab.training.draws import stream
+from cips_lab.training.gan import GAN
+from cips_lab.training.loggers import log_image
+
+
+class SampleGrids(pl.Callback):
+    """samples/kimg-*.png of the averaged generator every `every_kimg` and at the end, and samples/real.png.
+
+    Args:
+        every_kimg: between grids.
+        rows, columns: pictures in a grid.
+        truncation: psi of the truncation trick, 1 for none.
+        batch: pictures synthesised at once.
+    """
+
+    def __init__(self, every_kimg: float, rows: int = 8, columns: int = 8, truncation: float = 1.0, batch: int = 16) -> None:
+        self.every_kimg = every_kimg
+        self.rows = rows
+        self.columns = columns
+        self.truncation = truncation
+        self.batch = batch
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        gan = gan_of(pl_module)
+        path = self._folder(trainer) / "real.png"
+        if trainer.is_global_zero and not path.exists():
+            dataset = trainer.datamodule.train_dataset  # type: ignore[attr-defined]
+            count = min(self.rows * self.columns, len(dataset))
+            chosen = torch.randperm(len(dataset), generator=stream(gan.seed, "real grid", 0))[:count]
+            images = torch.stack([dataset[int(i)] for i in chosen])
+            save_picture(
+                tile_images(to_uint8(to_device_range(images, torch.zeros(count, dtype=torch.bool))), self.columns), path
+            )
+            for logger in trainer.loggers:
+                log_image(logger, "real", path, gan.images_seen / 1000, gan.images_seen)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        gan = gan_of(pl_module)
+        if trainer.is_global_zero and (is_due(gan.images_seen, gan.batch_size, self.every_kimg) or trainer.should_stop):
+            self._save(trainer, gan)
+
+    def _save(self, trainer: pl.Trainer, gan: GAN) -> None:
+        path = self._folder(trainer) / f"{kimg_label(gan.images_seen)}.png"
+        save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
+        for logger in trainer.loggers:
+            log_image(logger, "samples", path, gan.images_seen / 1000, gan.images_seen)
+
+    @torch.no_grad()
+    def draw(self, gan: GAN) -> torch.Tensor:
+        """[rows * columns, 3, R, R] from the run's fixed latents."""
+        generator = gan.generator_ema
+        z = torch.randn(self.rows * self.columns, generator.z_dim, generator=stream(gan.seed, "sample grid", 0))
+        parts = []
+        for part in z.to(gan.device).split(self.batch):
+            w = generator.truncate(generator.mapping(part), self.truncation)
+            parts.append(generator.synthesize_native(w))
+        return torch.cat(parts)
+
+    @staticmethod
+    def _folder(trainer: pl.Trainer) -> Path:
+        return Path(trainer.default_root_dir) / "samples"

@@ -1,0 +1,53 @@
+"""What every command shares: where its configuration lies, and how a user's mistake is told."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from cips_lab.errors import UserError
+
+
+def conf_folder() -> Path:
+    """`conf/`: inside the installed package, or at the top of the repository in an editable install."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2."""
+
+    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def guarded(cfg: DictConfig) -> None:
+            try:
+                task(cfg)
+            except (UserError, OmegaConfBaseException) as error:
+                sys.stdout.flush()
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(2)
+
+        return hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)
+
+    return decorate
+
+
+def build(config: DictConfig, **extra: Any) -> Any:
+    """Instantiate a config group; what its constructor refuses becomes a `UserError` with the constructor's words."""
+    try:
+        return instantiate(config, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, (TypeError, ValueError)):
+            raise UserError(str(cause)) from error
+        raise

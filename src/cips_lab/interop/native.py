@@ -1,0 +1,115 @@
+"""Our own generator files: safetensors with the generator's configuration in its header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from cips_lab.errors import UserError
+from cips_lab.interop import official
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.stylegan2 import StyleGAN2Generator
+
+# Only these are built from a file's header: a file from elsewhere must not name code to run.
+GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
+    "cips_lab.networks.cips.CIPSGenerator": CIPSGenerator,
+    "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
+}
+FORMAT = "cips_lab.generator.1"
+Generator = CIPSGenerator | StyleGAN2Generator
+
+
+def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any], kimg: float) -> None:
+    """Write a generator's weights, and in the header the configuration that builds it.
+
+    Args:
+        generator: the network.
+        path: ``.safetensors`` file.
+        config: resolved ``conf/generator``, with its ``_target_``.
+        kimg: thousands of images it was trained on.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    save_file(tensors, path, metadata={"format": FORMAT, "generator": json.dumps(config), "kimg": str(kimg)})
+
+
+def checkpoint_folders(run: str | Path) -> list[Path]:
+    """The whole checkpoints of a run folder, oldest first."""
+    return sorted(path for path in (Path(run) / "checkpoints").glob("kimg-*") if path.is_dir())
+
+
+def generator_file(source: str | Path) -> Path:
+    """The file that a path means: itself, a checkpoint folder's, or that of a run folder's newest checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if (path / "generator.safetensors").is_file():
+            return path / "generator.safetensors"
+        folders = checkpoint_folders(path)
+        if not folders:
+            raise UserError(f"{path}: no checkpoint in this folder; give a run folder, a checkpoint or a file")
+        return folders[-1] / "generator.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file or folder; give a run folder, a .safetensors or a released .pt file")
+    return path
+
+
+def load_generator(source: str | Path) -> Generator:
+    """The averaged generator of a run, on the CPU, in evaluation mode, without gradients.
+
+    Args:
+        source: a run folder (its newest checkpoint), a checkpoint folder, a ``generator.safetensors``, a
+            ``training.ckpt``, or a ``.pt`` file of the public CIPS implementation.
+
+    Raises:
+        UserError: nothing of the kind is there, or it does not hold what its name says.
+    """
+    path = generator_file(source)
+    if path.suffix == ".safetensors":
+        return _from_safetensors(path)
+    if path.suffix == ".ckpt":
+        return _from_lightning(path)
+    return official.load_generator(path)
+
+
+def _from_safetensors(path: Path) -> Generator:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a safetensors file that can be read ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT})")
+    return _build(path, json.loads(metadata["generator"]), state)
+
+
+def _from_lightning(path: Path) -> Generator:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
+        raise UserError(f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(checkpoint, dict) or "cips_lab" not in checkpoint:
+        raise UserError(f"{path}: not a checkpoint of cips_lab")
+    prefix = "average.module."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    return _build(path, checkpoint["cips_lab"]["generator"], state)
+
+
+def _build(path: Path, config: dict[str, Any], state: dict[str, torch.Tensor]) -> Generator:
+    options = dict(config)
+    target = options.pop("_target_", None)
+    if target not in GENERATORS:
+        raise UserError(f"{path}: its generator is {target!r}, not one of {', '.join(GENERATORS)}")
+    try:
+        generator = GENERATORS[target](**options)
+        generator.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: weights and configuration do not fit ({str(error).splitlines()[0]})") from None
+    return generator.eval().requires_grad_(False)

@@ -1,0 +1,35 @@
+"""Tensors to picture files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, H, W, 3]: round((x + 1) * 127.5)."""
+    scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def tile_images(pictures: np.ndarray, columns: int) -> np.ndarray:
+    """uint8 [B, H, W, 3] -> one picture, row by row, the last row filled up with white."""
+    batch, height, width, channels = pictures.shape
+    rows = -(-batch // columns)
+    sheet = np.full((rows * columns, height, width, channels), 255, dtype=np.uint8)
+    sheet[:batch] = pictures
+    return (
+        sheet.reshape(rows, columns, height, width, channels)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(rows * height, columns * width, channels)
+    )
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write uint8 [H, W, 3] as PNG or what the suffix says; a half-written file never bears the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    Image.fromarray(picture).save(partial)
+    os.replace(partial, path)

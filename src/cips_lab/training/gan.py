@@ -1,0 +1,214 @@
+"""The LightningModule: one iteration is a discriminator step, now and then an R1 step, a generator step and the average.
+
+The clock is `images_seen`: real images consumed by all processes together. All randomness is a function of the seed
+and that clock (`draws`), so neither the number of processes, nor micro-batches, nor an interruption changes a run.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cips_lab.data.dataset import to_device_range
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
+from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
+from cips_lab.training.objective import Objective
+from cips_lab.training.parallel import average, average_gradients
+
+Generator = CIPSGenerator | StyleGAN2Generator
+CHECKPOINT_KEY = "cips_lab"
+
+
+class GAN(pl.LightningModule):
+    """Generator, discriminator, the generator's moving average, and the step that trains them.
+
+    Args:
+        generator, discriminator: the networks.
+        objective: losses, optimisers and averaging.
+        batch_size: images an iteration over all processes; a multiple of (processes x micro-batches).
+        micro_batch: images a pass on each process; None: its whole share at once.
+        seed: of all draws.
+        flip: whether half of the real images are mirrored.
+        compile: `torch.compile` both networks' forward passes (R1, a second derivative, stays eager).
+        generator_config: what `load_generator` needs to build the generator again; kept in checkpoints.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: nn.Module,
+        objective: Objective,
+        *,
+        batch_size: int,
+        micro_batch: int | None = None,
+        seed: int = 0,
+        flip: bool = True,
+        compile: bool = False,
+        generator_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator = generator
+        self.discriminator = discriminator
+        self.average = AveragedModel(generator)
+        self.average.requires_grad_(False).eval()
+        self.objective = objective
+        self.batch_size = batch_size
+        self.micro_batch = micro_batch
+        self.seed = seed
+        self.flip = flip
+        self.generator_config = generator_config or {}
+        self.images_seen = 0
+        self.statistics: dict[str, Tensor] = {}  # of the last iteration, this process's share
+        self._synthesize: Callable[..., Tensor] = generator.synthesize_native
+        self._discriminate: Callable[[Tensor], Tensor] = discriminator.forward
+        if compile:
+            self._synthesize = torch.compile(self._synthesize)
+            self._discriminate = torch.compile(self._discriminate)
+
+    @property
+    def generator_ema(self) -> Generator:
+        """The averaged generator: what is sampled, evaluated and kept."""
+        return self.average.module  # type: ignore[return-value]
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done so far."""
+        return self.images_seen // self.batch_size
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            self.objective.generator_optimizer(self.generator),
+            self.objective.discriminator_optimizer(self.discriminator),
+        ]
+
+    def on_fit_start(self) -> None:
+        """Tell the data where this process's share begins: after a checkpoint was read, before loaders are made."""
+        world = self.trainer.world_size
+        self.trainer.datamodule.configure(  # type: ignore[attr-defined]
+            batch_size=self.batch_size // world,
+            seed=self.seed,
+            rank=self.global_rank,
+            world_size=world,
+            images_seen=self.images_seen,
+        )
+
+    # ------------------------------------------------------------------ one iteration
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One iteration on this process's share of the real images, uint8 [B / processes, 3, R, R]."""
+        optimizer_g, optimizer_d = self.optimizers()  # type: ignore[misc, attr-defined]
+        real = self._prepare_real(batch)
+        self._generator_turn(False)
+        self._discriminator_step(real, optimizer_d)
+        if self.objective.r1_weight > 0 and self.iteration % self.objective.r1_interval == 0:
+            self._r1_step(real, optimizer_d)
+        self._generator_turn(True)
+        self._generator_step(optimizer_g)
+        self._update_average()
+        self.images_seen += self.batch_size
+
+    def _discriminator_step(self, real: Tensor, optimizer: Any) -> None:
+        shares = self._shares()
+        for i, latents in enumerate(self._latents("discriminator", shares)):
+            with torch.no_grad():
+                fake = self._synthesize(self._styles(latents), latents.noise_seed)
+            real_logits = self._discriminate(real[i :: len(shares)])
+            fake_logits = self._discriminate(fake)
+            loss = discriminator_loss(real_logits, fake_logits)
+            self.manual_backward(loss / len(shares))
+            self._record("loss/discriminator", loss, i)
+            self._record("logits/real", real_logits.mean(), i)
+            self._record("logits/fake", fake_logits.mean(), i)
+        self._step(optimizer, self.discriminator)
+
+    def _r1_step(self, real: Tensor, optimizer: Any) -> None:
+        """R1 in an optimiser step of its own, on the same real images, as the released code does."""
+        shares = self._shares()
+        for i in range(len(shares)):
+            penalty = r1_penalty(self.discriminator, real[i :: len(shares)])
+            loss = self.objective.r1_weight / 2 * penalty * self.objective.r1_interval
+            self.manual_backward(loss / len(shares))
+            self._record("loss/r1", penalty, i)
+        self._step(optimizer, self.discriminator)
+
+    def _generator_step(self, optimizer: Any) -> None:
+        shares = self._shares()
+        w_mean = torch.zeros_like(self.generator.mapping.w_mean)
+        for i, latents in enumerate(self._latents("generator", shares)):
+            w = self._styles(latents)
+            w_mean += w.detach().float().reshape(-1, w.shape[-1]).mean(0) / len(shares)
+            loss = generator_loss(self._discriminate(self._synthesize(w, latents.noise_seed)))
+            self.manual_backward(loss / len(shares))
+            self._record("loss/generator", loss, i)
+        self._step(optimizer, self.generator)
+        self.generator.mapping.track_mean(average(w_mean)[None])
+
+    def _update_average(self) -> None:
+        decay = self.objective.ema_decay(self.batch_size, self.images_seen)
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
+        self.average.update_parameters(self.generator)
+        self.generator_ema.mapping.w_mean.copy_(self.generator.mapping.w_mean)
+
+    # ------------------------------------------------------------------ its parts
+
+    def _generator_turn(self, generator: bool) -> None:
+        """Only the network whose turn it is collects gradients."""
+        self.generator.requires_grad_(generator)
+        self.discriminator.requires_grad_(not generator)
+
+    def _step(self, optimizer: Any, network: nn.Module) -> None:
+        average_gradients(network)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _styles(self, latents: Latents) -> Tensor:
+        """Latents -> w [b, w_dim], or [b, layers, w_dim] where the generator mixes styles."""
+        w = self.generator.mapping(latents.z)
+        probability = getattr(self.generator, "mixing_probability", 0.0)
+        if probability == 0.0:
+            return w
+        # Given that it fell below the probability, the draw is uniform again: it also says where to cross over.
+        layers = self.generator.num_layers
+        place = 1 + (latents.crossover / probability * (layers - 1)).long()
+        crossover = torch.where(latents.crossover < probability, place, layers)
+        return self.generator.mix(w, self.generator.mapping(latents.z_mixed), crossover)  # type: ignore[union-attr, operator]
+
+    def _prepare_real(self, batch: Tensor) -> Tensor:
+        """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says."""
+        flips = torch.zeros(self.batch_size, dtype=torch.bool)
+        if self.flip:
+            flips = draw_flips(self.seed, self.images_seen, self.batch_size)
+        return to_device_range(batch, Share(self.global_rank, self.trainer.world_size).of(flips).to(batch.device))
+
+    def _shares(self) -> list[Share]:
+        """This process's shares of a global batch, one for each micro-batch."""
+        world = self.trainer.world_size
+        passes = 1 if self.micro_batch is None else self.batch_size // world // self.micro_batch
+        return [Share(self.global_rank + world * i, world * passes) for i in range(passes)]
+
+    def _latents(self, purpose: str, shares: list[Share]) -> list[Latents]:
+        latents = draw_latents(self.seed, purpose, self.images_seen, self.batch_size, self.generator.z_dim)
+        return [share_of(latents, share, self.device) for share in shares]
+
+    def _record(self, name: str, value: Tensor, index: int) -> None:
+        """Sum over micro-batches; the reader divides."""
+        value = value.detach().float() / len(self._shares())
+        self.statistics[name] = value if index == 0 else self.statistics[name] + value
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = {
+            "images_seen": self.images_seen,
+            "seed": self.seed,
+            "generator": self.generator_config,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = int(checkpoint[CHECKPOINT_KEY]["images_seen"])
