@@ -270,13 +270,7 @@ class StyleGAN2Generator(nn.Module):
             ValueError: the coordinates are not the native grid's.
         """
         pixels = self.resolution**2
-        native = image_grid(self.resolution, self.resolution, device=coords.device).view(pixels, 2)
-        # The tolerance is far above linspace's rounding and far below a pixel.
-        if coords.shape not in ((pixels, 2), (len(w), pixels, 2)) or not torch.all((coords - native).abs() < 1e-5):
-            raise ValueError(
-                f"a convolutional generator cannot synthesise free coordinates (got {list(coords.shape)}): use its "
-                f"native grid, image_grid({self.resolution}, {self.resolution}) row by row, or a CIPS generator"
-            )
+        self._require_native(coords, (pixels, 2), (len(w), pixels, 2))
         return self.synthesize_native(w, noise_seed).flatten(2).transpose(1, 2)
 
     @torch.no_grad()
@@ -295,6 +289,15 @@ class StyleGAN2Generator(nn.Module):
         Raises:
             ValueError: the grid is not the native one.
         """
-        height, width = grid.shape[:2]
-        rgb = self.synthesis(w, grid.flatten(0, 1), noise_seed)
-        return rgb.transpose(1, 2).reshape(-1, 3, height, width)
+        self._require_native(grid, (self.resolution, self.resolution, 2))
+        return self.synthesize_native(w, noise_seed)
+
+    def _require_native(self, coords: Tensor, *shapes: tuple[int, ...]) -> None:
+        """Raise ValueError unless the coordinates are the native grid in one of these shapes (the first unbatched)."""
+        native = image_grid(self.resolution, self.resolution, device=coords.device).view(shapes[0])
+        # The tolerance is far above linspace's rounding and far below a pixel.
+        if tuple(coords.shape) not in shapes or not torch.all((coords - native).abs() < 1e-5):
+            raise ValueError(
+                f"a convolutional generator cannot synthesise free coordinates (got {list(coords.shape)}): use its "
+                f"native grid, image_grid({self.resolution}, {self.resolution}) row by row, or a CIPS generator"
+            )
