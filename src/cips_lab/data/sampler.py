@@ -1,0 +1,49 @@
+"""The order of training pictures, as a function of the images seen alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class InfiniteSampler(Sampler[int]):
+    """Rank `rank`'s part of one endless stream of indices in [0, length).
+
+    The stream is the permutation of epoch 0, then that of epoch 1, ...; epoch e's is drawn by a generator seeded with
+    (seed, e). Its element n belongs to rank n % world_size, and iteration begins at element `images_seen` (counted over
+    all ranks). So N ranks together see what one process sees, and a run resumes with the next unseen picture without a
+    sampler state in the checkpoint. It has no length.
+
+    Raises `ValueError` for an empty data set, a negative seed, a rank outside [0, world_size), or `images_seen` that is
+    negative or no multiple of `world_size`.
+    """
+
+    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1, images_seen: int = 0) -> None:
+        if length < 1:
+            raise ValueError(f"length must be at least 1, got {length}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in [0, {world_size}), got {rank}")
+        if images_seen < 0 or images_seen % world_size:
+            raise ValueError(f"images_seen must be a multiple of world_size={world_size}, got {images_seen}")
+        self.length = length
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.images_seen = images_seen
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, offset = divmod(self.images_seen + self.rank, self.length)
+        while True:
+            order = self.permutation(epoch)
+            while offset < self.length:
+                yield int(order[offset])
+                offset += self.world_size
+            # More ranks than pictures: the next element may lie several epochs ahead.
+            skipped, offset = divmod(offset, self.length)
+            epoch += skipped
+
+    def permutation(self, epoch: int) -> np.ndarray:
+        """The order of epoch `epoch` >= 0: int64 [length], a permutation of range(length)."""
+        return np.random.default_rng((self.seed, epoch)).permutation(self.length)
