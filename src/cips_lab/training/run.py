@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,15 @@ def train(cfg: DictConfig) -> Path:
     Raises:
         UserError: the configuration or the data cannot be used; nothing was trained.
     """
+    quiet_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     processes = count_processes(cfg.trainer)
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
     set_threads(cfg.trainer, processes)
+    first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
     data = build(cfg.data)
+    if first_process:
+        data.prepare_data()  # before anything is built: what is wrong with the data is told at once
     pl.seed_everything(cfg.seed, workers=False, verbose=False)
     generator, discriminator = build(cfg.generator), build(cfg.discriminator)
     gan = GAN(
@@ -57,9 +63,6 @@ def train(cfg: DictConfig) -> Path:
     )
     if cfg.init is not None:
         initialise(gan, cfg.init)
-    first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
-    if first_process:
-        data.prepare_data()
     checkpoints = checkpoint_folders(folder)
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
@@ -107,6 +110,20 @@ def train(cfg: DictConfig) -> Path:
     return folder
 
 
+def discard_if_unused(folder: Path) -> None:
+    """Remove a run folder that holds nothing but its log: what was refused leaves no trace."""
+    if folder.is_dir() and all(path.suffix == ".log" for path in folder.iterdir()):
+        shutil.rmtree(folder)
+
+
+def quiet_libraries() -> None:
+    """Lightning's advice about matters that this program decides for itself."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # the averaged generator
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+
+
 def count_processes(trainer: DictConfig) -> int:
     """How many processes will train together, before any is started.
 
@@ -150,6 +167,8 @@ def check_batch(batch_size: int, micro_batch: int | None, processes: int) -> Non
 
 def set_threads(trainer: DictConfig, processes: int) -> None:
     """Share the cores: by default every process would start a thread on each."""
+    if trainer.threads is None and "OMP_NUM_THREADS" in os.environ:
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = max(1, processes // trainer.num_nodes)
     torch.set_num_threads(trainer.threads or max(1, cores // here))
