@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+# Where run folders go.
+RUNS   ?= runs
 BIN    := $(VENV)/bin
 # Test workers, one for each core; each keeps to one thread.
 WORKERS ?= auto
@@ -19,9 +21,9 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 quickstart: setup  ## train CIPS on satellite pictures for about 8 minutes on two CPU cores (ARGS="key=value ..." to change it)
-	$(BIN)/python -m cips_lab.train experiment=quickstart name=quickstart $(ARGS)
-	$(BIN)/python -m cips_lab.synthesize ckpt=runs/quickstart seeds=0-63 output=runs/quickstart/samples.png
-	@echo "Look at runs/quickstart/samples.png (what it learned) and runs/quickstart/samples/real.png (what it saw)."
+	$(BIN)/python -m cips_lab.train experiment=quickstart name=quickstart paths.runs=$(RUNS) $(ARGS)
+	$(BIN)/python -m cips_lab.synthesize ckpt=$(RUNS)/quickstart seeds=0-63 output=$(RUNS)/quickstart/samples.png
+	@echo "Look at $(RUNS)/quickstart/samples.png (what it learned) and $(RUNS)/quickstart/samples/real.png (what it saw)."
 
 test: setup  ## the test suite (no network, under 12 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)

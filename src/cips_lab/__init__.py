@@ -1,7 +1,7 @@
 """The laboratory for CIPS: image generators with conditionally-independent pixel synthesis.
 
-    from cips_lab import load_generator
-    generator = load_generator("runs/quickstart")
+from cips_lab import load_generator
+generator = load_generator("runs/quickstart")
 """
 
 from typing import TYPE_CHECKING, Any

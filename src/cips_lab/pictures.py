@@ -1,6 +1,5 @@
 """Tensors to picture files."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -32,4 +31,4 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     Image.fromarray(picture).save(partial)
-    os.replace(partial, path)
+    partial.replace(path)

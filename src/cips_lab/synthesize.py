@@ -49,6 +49,7 @@ def main(cfg: DictConfig) -> None:
     if not isinstance(cfg.batch, int) or cfg.batch < 1 or (cfg.tile is not None and cfg.tile < 1):
         raise UserError("batch and tile must be positive numbers")
 
+    import numpy as np
     import torch
     from tqdm import tqdm
 
@@ -71,7 +72,7 @@ def main(cfg: DictConfig) -> None:
     # Latents are drawn on the CPU, one generator a seed: a seed is the same picture anywhere, in any company.
     z = torch.stack([torch.randn(generator.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     as_folder = output.is_dir() or not output.suffix
-    pictures = []
+    pictures: list[np.ndarray] = []
     with tqdm(total=len(seeds), desc="synthesising", unit="picture", disable=len(seeds) <= cfg.batch) as bar:
         for first in range(0, len(seeds), cfg.batch):
             w = generator.truncate(generator.mapping(z[first : first + cfg.batch].to(device)), cfg.truncation)
@@ -86,8 +87,6 @@ def main(cfg: DictConfig) -> None:
                 pictures.extend(images)
             bar.update(len(images))
     if not as_folder:
-        import numpy as np
-
         save_picture(tile_images(np.stack(pictures), cfg.columns or math.ceil(math.sqrt(len(seeds)))), output)
     print(f"{len(seeds)} picture(s) of {height} x {width} in {output}")
 

@@ -35,7 +35,7 @@ def golden_tensor(name: str, shape: list[int]) -> torch.Tensor:
 
 
 def small_state(variant: str) -> dict[str, torch.Tensor]:
-    """The format at 256 brought down to the golden sizes: resolution 16, 32 + 32 features, z = w = 64, 2 mapping layers."""
+    """The format at 256 brought down to the golden sizes: resolution 16, 32 + 32 features, 2 mapping layers of 64."""
     state = {}
     for name, shape in FORMAT[variant].items():
         parts = name.split(".")

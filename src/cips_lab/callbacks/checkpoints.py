@@ -56,7 +56,7 @@ class Checkpoints(pl.Callback):
             flush(path)
         if final.exists():  # of a run that was continued from before it
             shutil.rmtree(final)
-        os.replace(partial, final)
+        partial.replace(final)
         flush(root)
         if self.keep is not None:
             for old in checkpoint_folders(root.parent)[: -self.keep]:

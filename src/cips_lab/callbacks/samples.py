@@ -24,7 +24,9 @@ class SampleGrids(pl.Callback):
         batch: pictures synthesised at once.
     """
 
-    def __init__(self, every_kimg: float, rows: int = 8, columns: int = 8, truncation: float = 1.0, batch: int = 16) -> None:
+    def __init__(
+        self, every_kimg: float, rows: int = 8, columns: int = 8, truncation: float = 1.0, batch: int = 16
+    ) -> None:
         self.every_kimg = every_kimg
         self.rows = rows
         self.columns = columns

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> 
     except KeyError as error:
         raise UserError(f"not a checkpoint of the public CIPS implementation: it has no parameter {error}") from None
     fourier, embedding = state.get("lff.ffm.conv.weight"), state.get("emb.input")
-    blocks = "residual" if residual else "plain"
+    blocks: Literal["plain", "residual"] = "residual" if residual else "plain"
     generator = CIPSGenerator(
         2 ** (pairs + 1),
         width=width,
@@ -173,14 +174,16 @@ def _read(source: Source, keys: tuple[str, ...], evidence: str) -> StateDict:
         except FileNotFoundError:
             raise UserError(f"{source}: no such file") from None
         except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise UserError(f"{source}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})") from None
+            raise UserError(
+                f"{source}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})"
+            ) from None
     if isinstance(content, Mapping):
         for key in keys:
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
     if not isinstance(content, Mapping) or evidence not in content:
-        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {' or '.join(keys)}, no {evidence})")  # fmt: skip
+        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {evidence} in it)")
     return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 

@@ -31,7 +31,9 @@ def image_grid(
         raise ValueError(f"image_grid: height and width must be at least 1, not {height} and {width}")
     left, top, right, bottom = (float(edge) for edge in region)
     if not (left < right and top < bottom):
-        raise ValueError(f"image_grid: region must be (left, top, right, bottom) with left < right and top < bottom, not {region}")
+        raise ValueError(
+            f"image_grid: region must be (left, top, right, bottom) with left < right and top < bottom, not {region}"
+        )
     x = _axis(left, right, width, device)
     y = _axis(top, bottom, height, device)
     return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), dim=-1)

@@ -1,6 +1,7 @@
 """The discriminator of StyleGAN2 (Karras et al. 2020, the "residual" one), which CIPS keeps unchanged."""
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -66,18 +67,18 @@ class ResidualDiscriminator(nn.Module):
         group_size: of the minibatch standard deviation; 0 or 1 leaves that channel zero.
     """
 
-    def __init__(
-        self, resolution: int, channel_base: int = 32768, channel_max: int = 512, group_size: int = 4
-    ) -> None:
+    def __init__(self, resolution: int, channel_base: int = 32768, channel_max: int = 512, group_size: int = 4) -> None:
         super().__init__()
         if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(f"ResidualDiscriminator: resolution must be a power of two of at least 8, not {resolution}")
+            raise ValueError(
+                f"ResidualDiscriminator: resolution must be a power of two of at least 8, not {resolution}"
+            )
         sizes = [resolution >> i for i in range(resolution.bit_length() - 2)]  # R, R/2, ..., 4
         channels = [max(1, min(channel_max, channel_base // size)) for size in sizes]
         self.resolution = resolution
         self.group_size = max(1, group_size)
         self.from_rgb = EqualizedConv2d(3, channels[0], 1)
-        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(channels))
         last = channels[-1]
         self.final_conv = EqualizedConv2d(last + 1, last, 3, padding=1)
         self.final_linear = EqualizedLinear(last * 4 * 4, last)

@@ -1,4 +1,4 @@
-"""What the generator is told about a pixel: Fourier features e_fo and the coordinate embedding e_co (paper, section 3)."""
+"""What the generator is told about a pixel: Fourier features e_fo, coordinate embedding e_co (paper, section 3)."""
 
 import math
 from typing import Literal

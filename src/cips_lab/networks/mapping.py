@@ -1,5 +1,7 @@
 """The mapping network of StyleGAN2: latent z to style w."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +27,7 @@ class MappingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         widths = [z_dim] + [w_dim] * layers
-        self.layers = nn.ModuleList(
-            EqualizedLinear(a, b, lr_multiplier=lr_multiplier) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(EqualizedLinear(a, b, lr_multiplier=lr_multiplier) for a, b in pairwise(widths))
         self.mean_decay = mean_decay
         self.register_buffer("w_mean", torch.zeros(w_dim))
 

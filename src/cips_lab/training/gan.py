@@ -1,4 +1,4 @@
-"""The LightningModule: one iteration is a discriminator step, now and then an R1 step, a generator step and the average.
+"""The LightningModule. One iteration: a discriminator step, now and then R1, a generator step, and the average.
 
 The clock is `images_seen`: real images consumed by all processes together. All randomness is a function of the seed
 and that clock (`draws`), so neither the number of processes, nor micro-batches, nor an interruption changes a run.
@@ -102,7 +102,7 @@ class GAN(pl.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One iteration on this process's share of the real images, uint8 [B / processes, 3, R, R]."""
-        optimizer_g, optimizer_d = self.optimizers()  # type: ignore[misc, attr-defined]
+        optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
         real = self._prepare_real(batch)
         self._generator_turn(False)
         self._discriminator_step(real, optimizer_d)
@@ -170,14 +170,14 @@ class GAN(pl.LightningModule):
     def _styles(self, latents: Latents) -> Tensor:
         """Latents -> w [b, w_dim], or [b, layers, w_dim] where the generator mixes styles."""
         w = self.generator.mapping(latents.z)
-        probability = getattr(self.generator, "mixing_probability", 0.0)
-        if probability == 0.0:
+        if not isinstance(self.generator, StyleGAN2Generator) or self.generator.mixing_probability == 0.0:
             return w
+        probability = self.generator.mixing_probability
         # Given that it fell below the probability, the draw is uniform again: it also says where to cross over.
         layers = self.generator.num_layers
         place = 1 + (latents.crossover / probability * (layers - 1)).long()
         crossover = torch.where(latents.crossover < probability, place, layers)
-        return self.generator.mix(w, self.generator.mapping(latents.z_mixed), crossover)  # type: ignore[union-attr, operator]
+        return self.generator.mix(w, self.generator.mapping(latents.z_mixed), crossover)
 
     def _prepare_real(self, batch: Tensor) -> Tensor:
         """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says."""

@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import uuid
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
@@ -30,7 +31,7 @@ def wandb_logger(run_folder: str, project: str, group: str | None, tags: list[st
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb" / "run_id.txt"
     if not identity.exists():
-        identity.write_text(wandb.util.generate_id())
+        identity.write_text(uuid.uuid4().hex[:8])
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     logger = WandbLogger(
         name=folder.name,
@@ -72,7 +73,8 @@ def log_image(logger: Logger, name: str, path: Path, kimg: float, images_seen: i
     if isinstance(logger, WandbLogger):
         import wandb
 
-        logger.experiment.log({name: wandb.Image(str(path)), "kimg": kimg}, step=images_seen)
+        # No step: W&B counts its own, and every plot is drawn against kimg.
+        logger.experiment.log({name: wandb.Image(str(path)), "kimg": kimg})
     elif isinstance(logger, TensorBoardLogger):
         import numpy as np
         from PIL import Image

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -26,7 +26,17 @@ from cips_lab.training.parallel import ReplicatedStrategy
 log = logging.getLogger(__name__)
 
 # What a run is: changing any of these under the same name would make another run of it.
-IDENTITY = ("generator", "discriminator", "objective", "data", "resolution", "batch_size", "micro_batch", "seed", "init")
+IDENTITY = (
+    "generator",
+    "discriminator",
+    "objective",
+    "data",
+    "resolution",
+    "batch_size",
+    "micro_batch",
+    "seed",
+    "init",
+)
 INCIDENTAL = ("data.num_workers", "data.hint", "data.cache", "data.test_path")
 
 
@@ -64,12 +74,13 @@ def train(cfg: DictConfig) -> Path:
     if cfg.init is not None:
         initialise(gan, cfg.init)
     checkpoints = checkpoint_folders(folder)
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(settings, dict)
+    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     refuse_another_run(folder, settings, continuing=bool(checkpoints))
     if checkpoints and images_of(checkpoints[-1]) >= round(cfg.schedule.total_kimg * 1000):
         log.info(
-            "%s has its %g kimg already: raise schedule.total_kimg to train on", folder, images_of(checkpoints[-1]) / 1000
+            "%s has its %g kimg already: raise schedule.total_kimg to train on",
+            folder,
+            images_of(checkpoints[-1]) / 1000,
         )
         return folder
     if first_process:
@@ -261,7 +272,7 @@ def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoint
     log.info("run folder: %s", folder)
     log.info(
         "generator %s (%s), discriminator %s, %d x %d pixels, batch %d on %d process(es), %s, %s",
-        HydraConfig.get().runtime.choices.generator,
+        HydraConfig.get().runtime.choices["generator"],
         millions(gan.generator),
         millions(gan.discriminator),
         cfg.resolution,
