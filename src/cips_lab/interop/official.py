@@ -109,14 +109,14 @@ def _generator_name(name: str, pairs: int, residual: bool) -> str:
     if part == "conv1":
         return f"first.{_layer_leaf(rest)}"
     if not residual:
-        return f"blocks.{int(index) // 2}.layers.{int(index) % 2}.{_layer_leaf(leaf)}"
+        return f"blocks.{int(index) // 2}.{('first', 'second')[int(index) % 2]}.{_layer_leaf(leaf)}"
     if index == "0":
         return f"first.{_layer_leaf(leaf)}"
     block = f"blocks.{int(index) - 1}"
     if leaf == "skip.0.weight":
         return f"{block}.skip.weight"
     conv, _, leaf = leaf.partition(".")
-    return f"{block}.layers.{0 if conv == 'conv1' else 1}.{_layer_leaf(leaf)}"
+    return f"{block}.{'first' if conv == 'conv1' else 'second'}.{_layer_leaf(leaf)}"
 
 
 def _leaf(name: str) -> str:

@@ -1,24 +1,33 @@
 """CIPS: an MLP from a pixel's coordinate and one style vector to its colour (Anokhin et al., CVPR 2021, section 3)."""
 
-from collections.abc import Sequence
+import math
 from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from cips_lab.networks.coordinates import image_grid
-from cips_lab.networks.encoding import CoordinateEmbedding, FourierFeatures, Lookup, PositionalEncoding
+from cips_lab.networks.encoding import (
+    CoordinateEmbedding,
+    FourierFeatures,
+    Lookup,
+    PositionalEncoding,
+    fourier_features,
+)
 from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.mapping import MappingNetwork
-from cips_lab.networks.modulated import Activation, Affine, ModulatedLinear, PixelBlock, PixelLayer
+from cips_lab.networks.modulated import Activation, Affine, Layer, ModulatedLinear, PixelLayer, run_layer
 from cips_lab.networks.noise import pixel_keys
+from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tiled
 
 
 class FourierOptions(TypedDict, total=False):
-    """features: their number; initialization: uniform (official) or siren."""
+    """features: their number; initialization: uniform (official) or siren; scale: of the initial frequencies."""
 
     features: int
     initialization: Literal["uniform", "siren"]
+    scale: float
 
 
 class EmbeddingOptions(TypedDict, total=False):
@@ -28,12 +37,33 @@ class EmbeddingOptions(TypedDict, total=False):
     std: float
 
 
+class PixelBlock(nn.Module):
+    """A pair of pixel layers; with a residual connection, a linear map beside it where widths differ."""
+
+    def __init__(self, first: PixelLayer, second: PixelLayer, *, residual: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+        in_features, out_features = first.linear.weight.shape[1], second.linear.weight.shape[0]
+        self.skip = (
+            EqualizedLinear(in_features, out_features, bias=False) if residual and in_features != out_features else None
+        )
+
+
+class Block(NamedTuple):
+    """A pair of layers for known styles."""
+
+    first: Layer
+    second: Layer
+    skip: Tensor | None  # [in, out] of the residual connection, where widths differ
+    rgb: Affine | None  # where an RGB image is read after the pair
+
+
 class PixelProgram(NamedTuple):
     """The generator with its styles filled in: all that is left is a plain MLP over pixels."""
 
-    first: Affine
-    blocks: list[list[Affine]]
-    rgb: list[Affine | None]
+    first: Layer
+    blocks: list[Block]
 
 
 def official_widths(width: int, pairs: int, blocks: Literal["plain", "residual"]) -> list[int]:
@@ -111,7 +141,7 @@ class CIPSGenerator(nn.Module):
         pairs = resolution.bit_length() - 2  # log2(R) - 1
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
 
-        def layer(in_features: int, out_features: int, index: int) -> PixelLayer:
+        def layer(in_features: int, out_features: int) -> PixelLayer:
             return PixelLayer(
                 in_features,
                 out_features,
@@ -119,22 +149,26 @@ class CIPSGenerator(nn.Module):
                 activation=activation,
                 modulated=modulation,
                 noise=noise,
-                index=index,
             )
 
-        self.first = layer(self.encoding.features, sizes[0], 0)
+        self.first = layer(self.encoding.features, sizes[0])
         # Without modulation, "style concatenated to the encoding" is one more linear map into the first layer.
         self.style_input = None if modulation else EqualizedLinear(w_dim, sizes[0], bias=False)
         inputs = sizes[:1] + sizes[:-1]
         self.blocks = nn.ModuleList(
-            PixelBlock(layer(a, b, 2 * i + 1), layer(b, b, 2 * i + 2), residual=blocks == "residual")
-            for i, (a, b) in enumerate(zip(inputs, sizes, strict=True))
+            PixelBlock(layer(a, b), layer(b, b), residual=blocks == "residual")
+            for a, b in zip(inputs, sizes, strict=True)
         )
         with_rgb = range(pairs) if output == "skip" else (pairs - 1,)
         self.to_rgb = nn.ModuleDict(
             {str(i): ModulatedLinear(sizes[i], 3, w_dim, demodulate=False, modulated=modulation) for i in with_rgb}
         )
         self.noise = noise
+        self.activation: Activation = activation
+        self.residual = blocks == "residual"
+        self.width = width
+        # What a graph keeps of each pixel: the encoding and every layer's result.
+        self.features_per_pixel = self.encoding.features + sizes[0] + 2 * sum(sizes)
         self.register_buffer("native_coords", image_grid(resolution, resolution).view(-1, 2), persistent=False)
 
     native_coords: Tensor
@@ -149,24 +183,32 @@ class CIPSGenerator(nn.Module):
         """Fill the styles in: every modulated weight B-hat, made once however many pixels follow.
 
         Args:
-            w: [B, w_dim].
+            w: [B, w_dim], or [B, P, w_dim] for a style of its own at every pixel.
         """
-        first = self.first.affine_map(w)
+        first = self.first.specialise(w)
         if self.style_input is not None:
-            first = Affine(first.weight, first.bias + self.style_input(w)[:, None, :])
-        return PixelProgram(
-            first,
-            [block.affine_map(w) for block in self.blocks],  # type: ignore[operator]
-            [
-                self.to_rgb[str(i)].affine_map(w) if str(i) in self.to_rgb else None  # type: ignore[operator]
-                for i in range(len(self.blocks))
-            ],
-        )
+            style = self.style_input(w) * self.first.gain
+            bias = first.affine.bias + (style[:, None, :] if w.dim() == 2 else style)
+            first = first._replace(affine=first.affine._replace(bias=bias))
+        blocks = []
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, PixelBlock)
+            to_rgb = dict(self.to_rgb.items()).get(str(i))
+            assert to_rgb is None or isinstance(to_rgb, ModulatedLinear)
+            blocks.append(
+                Block(
+                    block.first.specialise(w),
+                    block.second.specialise(w),
+                    None if block.skip is None else (block.skip.weight * block.skip.scale).t(),
+                    None if to_rgb is None else to_rgb.specialise(w),
+                )
+            )
+        return PixelProgram(first, blocks)
 
     # ---------------------------------------------------------------- pixels
 
     def run(self, program: PixelProgram, encoding: Tensor, coords: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """The MLP over pixels.
+        """The MLP over pixels: a function of its arguments alone.
 
         Args:
             program: from `program`, for B styles.
@@ -178,21 +220,28 @@ class CIPSGenerator(nn.Module):
             [B, P, 3] float32.
         """
         keys = pixel_keys(coords, self.resolution) if self.noise else None
-        x = self.first(encoding, program.first, keys, noise_seed)
+
+        def layer(specialised: Layer, x: Tensor, index: int) -> Tensor:
+            return run_layer(specialised, x, self.activation, keys, noise_seed, index)
+
+        x = layer(program.first, encoding, 0)
         rgb: Tensor | None = None
-        for block, affines, to_rgb in zip(self.blocks, program.blocks, program.rgb, strict=True):
-            x = block(x, affines, keys, noise_seed)
-            if to_rgb is not None:
-                colour = to_rgb(x).float()
+        for i, block in enumerate(program.blocks):
+            y = layer(block.second, layer(block.first, x, 2 * i + 1), 2 * i + 2)
+            if self.residual:  # (f(x) + skip(x)) / sqrt 2, as in the released code
+                y = (y + (x if block.skip is None else x @ block.skip)) * math.sqrt(0.5)
+            x = y
+            if block.rgb is not None:
+                colour = block.rgb(x).float()
                 rgb = colour if rgb is None else rgb + colour
         assert rgb is not None  # the last block always has an RGB layer
         return rgb
 
     def synthesis(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """Colours at any coordinates, in any order and number.
+        """Colours at any coordinates, in any order and number, all at once.
 
         Args:
-            w: [B, w_dim].
+            w: [B, w_dim], or [B, P, w_dim]: a style of its own at every pixel.
             coords: [P, 2] for all samples or [B, P, 2]; (x, y), the training image spans [-1, 1].
             noise_seed: see `run`.
 
@@ -204,11 +253,23 @@ class CIPSGenerator(nn.Module):
         """
         if coords.shape[-1] != 2 or coords.dim() not in (2, 3) or (coords.dim() == 3 and len(coords) != len(w)):
             raise ValueError(f"synthesis: coords must be [P, 2] or [{len(w)}, P, 2], not {list(coords.shape)}")
+        if w.shape[-1] != self.w_dim or w.dim() not in (2, 3) or (w.dim() == 3 and w.shape[1] != coords.shape[-2]):
+            pixels = coords.shape[-2]
+            raise ValueError(
+                f"synthesis: w must be [B, {self.w_dim}] or [B, {pixels}, {self.w_dim}], not {list(w.shape)}"
+            )
         return self.run(self.program(w), self.encoding(coords), coords, noise_seed)
 
-    def synthesize_native(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """Styles [B, w_dim] -> images [B, 3, R, R] on the native grid, with the embedding table read directly."""
-        rgb = self.run(self.program(w), self.encoding.native(self.native_coords), self.native_coords, noise_seed)
+    def synthesize_native(self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto") -> Tensor:
+        """Styles [B, w_dim] -> images [B, 3, R, R] on the native grid, in tiles, with gradients where wanted.
+
+        Args:
+            w: [B, w_dim].
+            noise_seed: see `run`.
+            tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
+        """
+        size = choose_tile(tile, self.resolution**2, len(w), self.width, w.device)
+        rgb = self._tiled(w, self.native_coords, noise_seed, size, native=True)
         return to_images(rgb, self.resolution, self.resolution)
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
@@ -216,30 +277,59 @@ class CIPSGenerator(nn.Module):
         return self.synthesize_native(self.mapping(z), noise_seed)
 
     @torch.no_grad()
-    def render(self, w: Tensor, grid: Tensor, tile: int | None = None, noise_seed: int | Tensor = 0) -> Tensor:
+    def render(self, w: Tensor, grid: Tensor, tile: Tile = "auto", noise_seed: int | Tensor = 0) -> Tensor:
         """Images on any grid, tile by tile, without a graph.
 
         Args:
-            w: [B, w_dim].
+            w: [B, w_dim], or [B, H, W, w_dim]: a style of its own at every pixel.
             grid: [H, W, 2] from `image_grid` or anything of its shape.
-            tile: pixels a tile, for each sample; None chooses.
+            tile: see `synthesize_native`; None also means ``auto`` here.
             noise_seed: see `run`.
 
         Returns:
             [B, 3, H, W].
         """
         height, width, _ = grid.shape
-        program = self.program(w)
-        tile = tile or max(256, 8192 // len(w))
-        tiles = [
-            self.run(program, self.encoding(coords), coords, noise_seed) for coords in grid.reshape(-1, 2).split(tile)
-        ]
-        return to_images(torch.cat(tiles, dim=1), height, width)
+        if w.dim() == 4:
+            w = w.flatten(1, 2)
+        size = choose_tile("auto" if tile is None else tile, height * width, len(w), self.width, w.device)
+        return to_images(self._tiled(w, grid.reshape(-1, 2), noise_seed, size, native=False), height, width)
+
+    def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: int, *, native: bool) -> Tensor:
+        """[B, P, 3] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
+        encoding = self.encoding
+        direct = native and encoding.reads_table_directly()
+        per_pixel = w.dim() == 3
+        leaves, structure = tree_flatten(None if per_pixel else self.program(w))
+        fourier = encoding.fourier
+        frequencies = [None, None] if fourier is None else [fourier.weight, fourier.bias]
+        table = None if encoding.embedding is None else encoding.embedding.table
+
+        def synthesize(shared: Tensors, by_row: Tensors, rows: slice) -> Tensor:
+            weight, bias, whole_table, *program = shared
+            styles, table_rows = by_row
+            here = coords[rows]
+            parts = []
+            if weight is not None and bias is not None:
+                parts.append(fourier_features(here, weight, bias))
+            if table_rows is not None:
+                parts.append(table_rows)
+            elif encoding.embedding is not None and whole_table is not None:
+                parts.append(encoding.embedding.interpolate(here, whole_table))
+            # Styles that differ from pixel to pixel are filled in tile by tile.
+            filled = self.program(styles.transpose(0, 1)) if styles is not None else tree_unflatten(program, structure)
+            return self.run(filled, torch.cat(parts, dim=-1), here, noise_seed)
+
+        return synthesize_tiled(
+            synthesize,
+            shared=[*frequencies, None if direct else table, *leaves],
+            by_row=[w.transpose(0, 1) if per_pixel else None, table if direct else None],
+            pixels=len(coords),
+            tile=tile,
+            graph_bytes=4 * len(w) * len(coords) * self.features_per_pixel,
+        )
 
 
 def to_images(rgb: Tensor, height: int, width: int) -> Tensor:
     """Pixel lists [B, H * W, 3] -> images [B, 3, H, W] (a view)."""
     return rgb.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-
-
-__all__: Sequence[str] = ("CIPSGenerator", "PixelProgram", "official_widths", "to_images")

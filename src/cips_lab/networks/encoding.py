@@ -10,6 +10,12 @@ from torch import Tensor, nn
 Lookup = Literal["aligned", "official"]
 
 
+def fourier_features(coords: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """sin(B (x, y) + b): [..., 2] -> [..., features], in float32 always: 8 bits cannot tell two pixels apart."""
+    with torch.autocast(coords.device.type, enabled=False):
+        return torch.sin(F.linear(coords.float(), weight.float(), bias.float()))
+
+
 class FourierFeatures(nn.Module):
     """e_fo(x, y) = sin(B (x, y) + b), with B and b learned (paper, equation 1, and the bias of the released code).
 
@@ -17,9 +23,12 @@ class FourierFeatures(nn.Module):
         features: number of features.
         initialization: ``uniform``: B uniform in +-sqrt(9/2), b as PyTorch's linear layers (the released code).
             ``siren``: the first layer of SIREN (Sitzmann et al. 2020): frequencies omega_0 = 30 times uniform in +-1/2.
+        scale: factor on the initial frequencies; above 1 the first pictures have finer structure.
     """
 
-    def __init__(self, features: int, initialization: Literal["uniform", "siren"] = "uniform") -> None:
+    def __init__(
+        self, features: int, initialization: Literal["uniform", "siren"] = "uniform", scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(features, 2))
         self.bias = nn.Parameter(torch.empty(features))
@@ -31,11 +40,12 @@ class FourierFeatures(nn.Module):
             nn.init.uniform_(self.bias, -30 / math.sqrt(2), 30 / math.sqrt(2))
         else:
             raise ValueError(f"fourier.initialization must be uniform or siren, not {initialization!r}")
+        with torch.no_grad():
+            self.weight.mul_(scale)
 
     def forward(self, coords: Tensor) -> Tensor:
-        """[..., 2] -> [..., features]. In float32 whatever the autocast: 8 bits cannot tell two pixels apart."""
-        with torch.autocast(coords.device.type, enabled=False):
-            return torch.sin(F.linear(coords.float(), self.weight.float(), self.bias.float()))
+        """[..., 2] -> [..., features]."""
+        return fourier_features(coords, self.weight, self.bias)
 
 
 class CoordinateEmbedding(nn.Module):
@@ -60,6 +70,10 @@ class CoordinateEmbedding(nn.Module):
 
     def forward(self, coords: Tensor) -> Tensor:
         """[..., 2] -> [..., features]. Beyond the training square the border's vectors go on."""
+        return self.interpolate(coords, self.table)
+
+    def interpolate(self, coords: Tensor, table: Tensor) -> Tensor:
+        """As `forward`, from any table [R * R, features]."""
         last = self.resolution - 1
         if self.lookup == "aligned":
             position = (coords.float() + 1) * (0.5 * last)
@@ -76,13 +90,9 @@ class CoordinateEmbedding(nn.Module):
         # A weighted sum of four rows of a table is an embedding bag: no [P, 4, features] in memory.
         with torch.autocast(coords.device.type, enabled=False):
             summed = F.embedding_bag(
-                rows.flatten(0, -2), self.table.float(), per_sample_weights=weights.flatten(0, -2), mode="sum"
+                rows.flatten(0, -2), table.float(), per_sample_weights=weights.flatten(0, -2), mode="sum"
             )
         return summed.unflatten(0, coords.shape[:-1])
-
-    def native(self) -> Tensor:
-        """[R * R, features]: the table itself, exactly what training reads."""
-        return self.table
 
 
 class PositionalEncoding(nn.Module):
@@ -106,18 +116,6 @@ class PositionalEncoding(nn.Module):
         """[..., 2] -> [..., features]."""
         return torch.cat([part(coords) for part in (self.fourier, self.embedding) if part is not None], dim=-1)
 
-    def native(self, coords: Tensor) -> Tensor:
-        """The encoding of the whole native grid in row-major order, with the table read directly.
-
-        Args:
-            coords: [R * R, 2], the native grid.
-
-        Returns:
-            [R * R, features].
-        """
-        parts = [] if self.fourier is None else [self.fourier(coords)]
-        if self.embedding is not None:
-            # Out of training, `official` reads the table as the released evaluation does, on its own grid too.
-            direct = self.training or self.embedding.lookup == "aligned"
-            parts.append(self.embedding.native() if direct else self.embedding(coords))
-        return torch.cat(parts, dim=-1)
+    def reads_table_directly(self) -> bool:
+        """Whether native pixel i is row i of the table: not so where `official` is to be had outside training."""
+        return self.embedding is not None and (self.training or self.embedding.lookup == "aligned")

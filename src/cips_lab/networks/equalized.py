@@ -81,9 +81,10 @@ class EqualizedConv2d(nn.Module):
         self.stride = stride
         self.padding = padding
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in_channels, H, W] -> [B, out_channels, H', W']."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, stride=self.stride, padding=self.padding)
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """[B, in_channels, H, W] -> [B, out_channels, H', W'], times gain (put on the weight, which is small)."""
+        bias = None if self.bias is None else self.bias * gain
+        return F.conv2d(x, self.weight * (self.scale * gain), bias, stride=self.stride, padding=self.padding)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, kernel, _ = self.weight.shape

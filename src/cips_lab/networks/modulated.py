@@ -1,4 +1,8 @@
-"""ModFC, the paper's layer: a fully connected layer over pixels whose weight is modulated by the style (equation 3)."""
+"""ModFC, the paper's layer: a fully connected layer over pixels whose weight is modulated by the style (equation 3).
+
+A layer is used in two moves: once the style is known, `specialise` makes an ordinary affine map of it (B-hat, once per
+style); then `run_layer` applies that map to as many pixels as there are, in tiles of any size.
+"""
 
 import math
 from typing import Literal, NamedTuple
@@ -7,26 +11,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cips_lab.networks.equalized import EqualizedLinear, scaled_leaky_relu
+from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedLinear
 from cips_lab.networks.noise import pixel_noise
 
 Activation = Literal["lrelu", "sine", "siren"]
-ACTIVATIONS = ("lrelu", "sine", "siren")
+# What stands on the pre-activation. Leaky ReLU is positively homogeneous, lrelu(g x) = g lrelu(x), so its gain is put
+# on weights, once per style, not on activations, once per pixel. SIREN's is explained at `PixelLayer`.
+GAINS: dict[str, float] = {"lrelu": LRELU_GAIN, "sine": 1.0, "siren": math.sqrt(2)}
 
 
 class Affine(NamedTuple):
-    """What a layer has become once the style is known: ``x @ weight + bias``.
+    """A layer for known styles: x @ weight + bias, or, style by pixel, ((x * scale_in) @ weight) * scale_out + bias.
 
-    weight is [B, in, out], or [in, out] when the style does not touch it; bias is [out] or [B, 1, out].
+    weight: [B, in, out], or [in, out] where the style does not touch it.
+    bias: [out] or [B, 1, out].
+    scale_in, scale_out: [B, P, in] and [B, P, out] for styles that differ from pixel to pixel; then the activations are
+        modulated instead of the weight, which is the same product. scale_out is None without demodulation.
     """
 
     weight: Tensor
     bias: Tensor
+    scale_in: Tensor | None = None
+    scale_out: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[P, in] or [B, P, in] -> [B, P, out] (or [P, out] where neither side has a batch)."""
+        """[P, in] or [B, P, in] -> [B, P, out] (or [P, out] where nothing has a batch); a tensor of its own."""
+        if self.scale_in is not None:
+            x = x * self.scale_in
         if self.weight.dim() == 2:
-            return x @ self.weight + self.bias
+            if self.scale_out is None:
+                return torch.matmul(x, self.weight) + self.bias
+            return torch.addcmul(self.bias, torch.matmul(x, self.weight), self.scale_out)
         if x.dim() == 2:
             x = x.expand(self.weight.shape[0], -1, -1)
         return torch.baddbmm(self.bias, x, self.weight)
@@ -54,23 +69,42 @@ class ModulatedLinear(nn.Module):
         self.scale = 1 / math.sqrt(in_features)
         self.demodulate = demodulate
 
-    def affine_map(self, w: Tensor) -> Affine:
-        """Styles [B, w_dim] -> the layer's weight and bias for them, in float32 under any autocast."""
+    def specialise(self, w: Tensor, gain: float = 1.0) -> Affine:
+        """The layer for known styles, times a gain, in float32 under any autocast.
+
+        Args:
+            w: [B, w_dim], or [B, P, w_dim] for a style of its own at every pixel.
+            gain: of the result, bias included.
+        """
         with torch.autocast(w.device.type, enabled=False):
-            weight = self.weight.float() * self.scale
+            weight = (self.weight.float() * self.scale).t()  # [in, out]
+            bias = self.bias.float() * gain
             if self.affine is None:
-                return Affine(weight.t(), self.bias)
-            style = self.affine(w.float())  # [B, in]
-            modulated = style[:, :, None] * weight.t()
+                return Affine(weight * gain, bias)
+            style = self.affine(w.float())  # [B, in] or [B, P, in]
+            demodulation: Tensor | None = None
             if self.demodulate:
-                # sum_k (s_k B_ik)^2 as one matrix product: [B, in] x [in, out]
-                norm = style.square() @ weight.square().t()
-                modulated = modulated * torch.rsqrt(norm + self.EPSILON)[:, None, :]
-            return Affine(modulated, self.bias)
+                # sum_k (s_k B_ik)^2 as one matrix product: [..., in] x [in, out]
+                demodulation = torch.rsqrt(style.square() @ weight.square() + self.EPSILON)
+            if w.dim() == 3:
+                return Affine(weight * gain, bias, style, demodulation)
+            modulated = style[:, :, None] * weight
+            if demodulation is not None:
+                modulated = modulated * (demodulation * gain)[:, None, :]
+            elif gain != 1.0:
+                modulated = modulated * gain
+            return Affine(modulated, bias)
 
     def extra_repr(self) -> str:
         out_features, in_features = self.weight.shape
         return f"{in_features}, {out_features}, modulated={self.affine is not None}, demodulate={self.demodulate}"
+
+
+class Layer(NamedTuple):
+    """A pixel layer for known styles: its affine map and its noise's strength, both times the activation's gain."""
+
+    affine: Affine
+    noise_strength: Tensor | None
 
 
 class PixelLayer(nn.Module):
@@ -83,7 +117,6 @@ class PixelLayer(nn.Module):
             sin(omega_0 x), so that the pre-activation has unit variance for inputs that are themselves sines (variance
             1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product.
         noise: whether there is a learned strength for per-pixel noise, zero at first.
-        index: the layer's number, so that no two layers share noise.
     """
 
     def __init__(
@@ -95,56 +128,44 @@ class PixelLayer(nn.Module):
         activation: Activation = "lrelu",
         modulated: bool = True,
         noise: bool = False,
-        index: int = 0,
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"generator.activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+        if activation not in GAINS:
+            raise ValueError(f"generator.activation must be one of {', '.join(GAINS)}, not {activation!r}")
         self.linear = ModulatedLinear(in_features, out_features, w_dim, modulated=modulated)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
-        self.activation = activation
-        self.index = index
+        self.gain = GAINS[activation]
         if activation == "siren":
+            # The bias's gain is taken out again: SIREN's is that of a linear layer, times omega_0 = 30.
+            limit = 30 / math.sqrt(in_features) / self.gain
             nn.init.uniform_(self.linear.weight, -math.sqrt(3), math.sqrt(3))
-            nn.init.uniform_(self.linear.bias, -30 / math.sqrt(in_features), 30 / math.sqrt(in_features))
+            nn.init.uniform_(self.linear.bias, -limit, limit)
 
-    def affine_map(self, w: Tensor) -> Affine:
-        """Styles [B, w_dim] -> what `forward` needs."""
-        weight, bias = self.linear.affine_map(w)
-        if self.activation == "siren":
-            weight = weight * math.sqrt(2)
-        return Affine(weight, bias)
-
-    def forward(self, x: Tensor, affine: Affine, keys: Tensor | None, noise_seed: int | Tensor) -> Tensor:
-        """[P, in] or [B, P, in] -> [B, P, out]; keys are the pixels' (`noise.pixel_keys`), needed with noise only."""
-        y = affine(x)
-        if self.noise_strength is not None and keys is not None:
-            y = y + self.noise_strength * pixel_noise(keys, self.index, noise_seed)[..., None]
-        return scaled_leaky_relu(y) if self.activation == "lrelu" else torch.sin(y)
+    def specialise(self, w: Tensor) -> Layer:
+        """Styles [B, w_dim] or [B, P, w_dim] -> what `run_layer` needs."""
+        noise = None if self.noise_strength is None else self.noise_strength * self.gain
+        return Layer(self.linear.specialise(w, self.gain), noise)
 
 
-class PixelBlock(nn.Module):
-    """A pair of pixel layers, plain or with a residual connection (over sqrt 2, as in the released code)."""
+def run_layer(
+    layer: Layer, x: Tensor, activation: Activation, keys: Tensor | None, noise_seed: int | Tensor, index: int
+) -> Tensor:
+    """One layer over pixels.
 
-    def __init__(self, first: PixelLayer, second: PixelLayer, *, residual: bool) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([first, second])
-        in_features, out_features = first.linear.weight.shape[1], second.linear.weight.shape[0]
-        self.residual = residual
-        self.skip = (
-            EqualizedLinear(in_features, out_features, bias=False) if residual and in_features != out_features else None
-        )
+    Args:
+        layer: from `PixelLayer.specialise`.
+        x: [P, in] or [B, P, in].
+        activation: as `PixelLayer`.
+        keys: the pixels' (`noise.pixel_keys`); needed with noise only.
+        noise_seed: one integer, or [B] int64.
+        index: the layer's number, so that no two layers share noise.
 
-    def affine_map(self, w: Tensor) -> list[Affine]:
-        """Styles [B, w_dim] -> what the two layers need."""
-        return [layer.affine_map(w) for layer in self.layers]  # type: ignore[operator]
-
-    def forward(self, x: Tensor, affines: list[Affine], keys: Tensor | None, noise_seed: int | Tensor) -> Tensor:
-        """[B, P, in] -> [B, P, out]."""
-        y = x
-        for layer, affine in zip(self.layers, affines, strict=True):
-            y = layer(y, affine, keys, noise_seed)
-        if not self.residual:
-            return y
-        skip = x if self.skip is None else F.linear(x, self.skip.weight * self.skip.scale)
-        return (y + skip) * math.sqrt(0.5)
+    Returns:
+        [B, P, out].
+    """
+    y = layer.affine(x)
+    if layer.noise_strength is not None and keys is not None:
+        y = y + layer.noise_strength * pixel_noise(keys, index, noise_seed)[..., None]
+    if activation == "lrelu":
+        return F.leaky_relu_(y, LRELU_SLOPE)  # in place: what autograd keeps of it is its result
+    return torch.sin(y) if torch.is_grad_enabled() else y.sin_()
