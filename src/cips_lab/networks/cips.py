@@ -15,10 +15,11 @@ from cips_lab.networks.noise import pixel_keys
 
 
 class FourierOptions(TypedDict, total=False):
-    """features: their number; initialization: uniform (official) or siren."""
+    """features: their number; initialization: uniform (official) or siren; scale: of the initial frequencies."""
 
     features: int
     initialization: Literal["uniform", "siren"]
+    scale: float
 
 
 class EmbeddingOptions(TypedDict, total=False):

@@ -17,9 +17,12 @@ class FourierFeatures(nn.Module):
         features: number of features.
         initialization: ``uniform``: B uniform in +-sqrt(9/2), b as PyTorch's linear layers (the released code).
             ``siren``: the first layer of SIREN (Sitzmann et al. 2020): frequencies omega_0 = 30 times uniform in +-1/2.
+        scale: factor on the initial frequencies; above 1 the first pictures have finer structure.
     """
 
-    def __init__(self, features: int, initialization: Literal["uniform", "siren"] = "uniform") -> None:
+    def __init__(
+        self, features: int, initialization: Literal["uniform", "siren"] = "uniform", scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(features, 2))
         self.bias = nn.Parameter(torch.empty(features))
@@ -31,6 +34,8 @@ class FourierFeatures(nn.Module):
             nn.init.uniform_(self.bias, -30 / math.sqrt(2), 30 / math.sqrt(2))
         else:
             raise ValueError(f"fourier.initialization must be uniform or siren, not {initialization!r}")
+        with torch.no_grad():
+            self.weight.mul_(scale)
 
     def forward(self, coords: Tensor) -> Tensor:
         """[..., 2] -> [..., features]. In float32 whatever the autocast: 8 bits cannot tell two pixels apart."""
