@@ -1,0 +1,143 @@
+"""Fourier features and the coordinate embedding, beside sin(Bx + b) and torch's own bilinear sampling."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.encoding import CoordinateEmbedding, FourierFeatures, PositionalEncoding
+
+
+@pytest.mark.parametrize("initialization", ["uniform", "siren"])
+@torch.no_grad()
+def test_fourier_features(initialization: str) -> None:
+    torch.manual_seed(0)
+    fourier = FourierFeatures(7, initialization)
+    coords = torch.randn(2, 3, 2)
+    actual = fourier(coords)
+    assert actual.shape == (2, 3, 7)
+    for i in range(2):
+        for j in range(3):
+            x, y = coords[i, j].tolist()
+            for k in range(7):
+                bx, by = fourier.weight[k].tolist()
+                assert abs(float(actual[i, j, k]) - math.sin(bx * x + by * y + float(fourier.bias[k]))) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("initialization", "weight_bound", "bias_bound"),
+    [("uniform", math.sqrt(9 / 2), 1 / math.sqrt(2)), ("siren", 15.0, 30 / math.sqrt(2))],
+)
+def test_fourier_initialisation(initialization: str, weight_bound: float, bias_bound: float) -> None:
+    torch.manual_seed(0)
+    fourier = FourierFeatures(20_000, initialization)
+    for parameter, bound in ((fourier.weight.detach(), weight_bound), (fourier.bias.detach(), bias_bound)):
+        assert 0.999 * bound < float(parameter.abs().max()) <= bound
+        assert abs(float(parameter.std()) - bound / math.sqrt(3)) < 0.02 * bound  # of a uniform distribution
+        assert abs(float(parameter.mean())) < 0.03 * bound
+
+
+def test_an_unknown_initialisation() -> None:
+    with pytest.raises(ValueError, match=r"fourier\.initialization"):
+        FourierFeatures(4, "normal")
+
+
+def grid_sample(table: Tensor, coords: Tensor, resolution: int, lookup: str) -> Tensor:
+    """[P, features], by torch: a picture [1, features, R, R] read at [1, 1, P, 2]."""
+    picture = table.view(resolution, resolution, -1).permute(2, 0, 1)[None]
+    sampled = F.grid_sample(
+        picture, coords.view(1, 1, -1, 2), mode="bilinear", padding_mode="border", align_corners=lookup == "aligned"
+    )
+    return sampled[0, :, 0].t()
+
+
+@pytest.mark.parametrize("lookup", ["aligned", "official"])
+@given(resolution=st.sampled_from([2, 3, 8, 16]), spread=st.sampled_from([0.5, 1.0, 3.0]), seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_the_embedding_is_bilinear_sampling(lookup: str, resolution: int, spread: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    embedding = CoordinateEmbedding(resolution, 5, lookup=lookup)
+    coords = (spread * torch.randn(40, 2)).requires_grad_(True)
+    target = torch.randn(40, 5)
+    actual = embedding(coords)
+    expected = grid_sample(embedding.table, coords, resolution, lookup)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+    inputs = [embedding.table, coords]
+    gradients = torch.autograd.grad((actual * target).sum(), inputs)
+    reference = torch.autograd.grad((expected * target).sum(), inputs)
+    for a, e in zip(gradients, reference, strict=True):
+        torch.testing.assert_close(a, e, atol=1e-4, rtol=1e-4)
+    assert float(gradients[0].abs().max()) > 0
+
+
+def test_corners_and_middles() -> None:
+    """What the two lookups mean, in numbers, on a table 4 x 4 that holds (row, column)."""
+    table = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij"), dim=-1).view(16, 2)
+    points = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [0.0, 0.0], [-0.75, 5.0]])  # (x, y)
+    aligned = [[0, 0], [0, 3], [3, 0], [1.5, 1.5], [3, 0.375]]
+    official = [[0, 0], [0, 3], [3, 0], [1.5, 1.5], [3, 0.0]]
+    for lookup, expected in (("aligned", aligned), ("official", official)):
+        embedding = CoordinateEmbedding(4, 2, lookup=lookup)
+        embedding.table.data.copy_(table)
+        torch.testing.assert_close(embedding(points).detach(), torch.tensor(expected), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_the_native_grid_reads_the_table() -> None:
+    for resolution in (8, 64, 256):
+        torch.manual_seed(0)
+        embedding = CoordinateEmbedding(resolution, 3)
+        assert embedding.native() is embedding.table
+        looked_up = embedding(image_grid(resolution, resolution)).view(-1, 3)
+        # A float32 coordinate is good to 6e-8, a position to that times R / 2, and rows differ by a few.
+        torch.testing.assert_close(looked_up, embedding.table, atol=5e-7 * resolution, rtol=0)
+
+
+@torch.no_grad()
+def test_shapes_and_batches() -> None:
+    embedding = CoordinateEmbedding(8, 3)
+    coords = torch.rand(2, 5, 7, 2)
+    batched = embedding(coords)
+    assert batched.shape == (2, 5, 7, 3)
+    assert torch.equal(batched.view(-1, 3), embedding(coords.view(-1, 2)))
+
+
+@torch.no_grad()
+def test_initial_std() -> None:
+    torch.manual_seed(0)
+    assert abs(float(CoordinateEmbedding(64, 16).table.std()) - 1) < 0.01
+    assert abs(float(CoordinateEmbedding(64, 16, std=0.1).table.std()) - 0.1) < 0.001
+
+
+def test_an_unknown_lookup() -> None:
+    with pytest.raises(ValueError, match="embedding_lookup"):
+        CoordinateEmbedding(8, 3, lookup="nearest")
+
+
+@pytest.mark.parametrize("lookup", ["aligned", "official"])
+@torch.no_grad()
+def test_the_concatenation(lookup: str) -> None:
+    fourier, embedding = FourierFeatures(6), CoordinateEmbedding(8, 3, lookup=lookup)
+    coords, grid = torch.rand(11, 2), image_grid(8, 8).view(-1, 2)
+    both = PositionalEncoding(fourier, embedding)
+    assert both.features == 9
+    assert torch.equal(both(coords), torch.cat([fourier(coords), embedding(coords)], dim=1))
+    assert torch.equal(both.train().native(grid), torch.cat([fourier(grid), embedding.table], dim=1))
+    read = embedding.table if lookup == "aligned" else embedding(grid)
+    assert torch.equal(both.eval().native(grid), torch.cat([fourier(grid), read], dim=1))
+    only_fourier, only_embedding = PositionalEncoding(fourier, None), PositionalEncoding(None, embedding)
+    assert (only_fourier.features, only_embedding.features) == (6, 3)
+    assert torch.equal(only_fourier(coords), fourier(coords))
+    assert torch.equal(only_embedding(coords), embedding(coords))
+    assert torch.equal(only_fourier.native(grid), fourier(grid))
+    assert torch.equal(only_embedding.train().native(grid), embedding.table)
+
+
+def test_neither_is_refused() -> None:
+    with pytest.raises(ValueError, match="Fourier features, a coordinate embedding"):
+        PositionalEncoding(None, None)

@@ -1,0 +1,76 @@
+"""Every conf/generator/*.yaml, built through Hydra at a size that takes milliseconds."""
+
+import functools
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from cips_lab.cli import conf_folder
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.equalized import EqualizedLinear
+from cips_lab.networks.stylegan2 import StyleGAN2Generator
+
+RESOLUTION = 16
+CIPS_VARIANTS = ("cips", "cips_base", "cips_ne", "cips_no_fourier", "cips_residual", "cips_sine", "siren")
+VARIANTS = (*CIPS_VARIANTS, "stylegan2")
+
+# (variant, options) pairs for parametrised tests. Beside the paper's variants with and without noise: the options that
+# no variant sets, and official widths at a resolution where they do change, so that residual blocks need a projection.
+CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{
+        f"{name}{'+noise' if noise else ''}": (name, {"noise": noise})
+        for name in CIPS_VARIANTS
+        for noise in (False, True)
+    },
+    "unmodulated+noise": ("cips", {"modulation": False, "noise": True}),
+    "official_lookup": ("cips", {"embedding_lookup": "official"}),
+    "official_widths": (
+        "cips_residual",
+        {"resolution": 128, "widths": "official", "output": "skip", "embedding": None},
+    ),
+}
+
+
+@functools.cache
+def composed(name: str) -> dict[str, Any]:
+    """conf/generator/NAME.yaml, resolved, at the tests' size."""
+    small = ["z_dim=8", "w_dim=12", "mapping_layers=2"]
+    small += ["channel_base=128", "channel_max=16"] if name == "stylegan2" else ["width=16"]
+    overrides = [f"generator={name}", f"resolution={RESOLUTION}", "name=test", *(f"generator.{s}" for s in small)]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", overrides).generator
+    # The nodes' interpolations end at the root, so resolve before the group is cut off.
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def build(name: str, seed: int = 0, **options: Any) -> CIPSGenerator | StyleGAN2Generator:
+    """A small generator in evaluation mode, no parameter at a value that could hide it (a bias or strength of 0)."""
+    torch.manual_seed(seed)
+    generator = instantiate({**composed(name), **options}, _convert_="all")
+    return randomise(generator).eval()
+
+
+def build_case(case: str) -> CIPSGenerator:
+    name, options = CIPS_CASES[case]
+    generator = build(name, **options)
+    assert isinstance(generator, CIPSGenerator)
+    return generator
+
+
+@torch.no_grad()
+def randomise(network: nn.Module) -> Any:
+    """Move every bias and noise strength off its first value, from the global generator."""
+    multipliers = {id(m.bias): m.lr_multiplier for m in network.modules() if isinstance(m, EqualizedLinear)}
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            parameter += 0.3 * torch.randn_like(parameter) / multipliers.get(id(parameter), 1.0)
+        elif name.endswith("noise_strength"):
+            parameter += 0.2 + 0.2 * torch.rand_like(parameter)
+    for name, buffer in network.named_buffers():
+        if name.endswith("w_mean"):
+            buffer += torch.randn_like(buffer)
+    return network
