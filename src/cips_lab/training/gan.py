@@ -5,6 +5,7 @@ and that clock (`draws`), so neither the number of processes, nor micro-batches,
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cips_lab.data.dataset import to_device_range
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.networks.tiling import Tile
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
@@ -35,6 +37,7 @@ class GAN(pl.LightningModule):
         seed: of all draws.
         flip: whether half of the real images are mirrored.
         compile: `torch.compile` both networks' forward passes (R1, a second derivative, stays eager).
+        tile: pixels of each sample synthesised at once; ``auto``, or None for all (see `tiling.choose_tile`).
         generator_config: what `load_generator` needs to build the generator again; kept in checkpoints.
     """
 
@@ -49,6 +52,7 @@ class GAN(pl.LightningModule):
         seed: int = 0,
         flip: bool = True,
         compile: bool = False,
+        tile: Tile = "auto",
         generator_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -67,8 +71,13 @@ class GAN(pl.LightningModule):
         self.statistics: dict[str, Tensor] = {}  # of the last iteration, this process's share
         self._synthesize: Callable[..., Tensor] = generator.synthesize_native
         self._discriminate: Callable[[Tensor], Tensor] = discriminator.forward
-        if compile:
+        if isinstance(generator, CIPSGenerator):
+            if compile:  # what runs once a tile; tiles are of equal size, so that it is compiled once
+                generator.run = torch.compile(generator.run)  # type: ignore[method-assign]
+            self._synthesize = partial(generator.synthesize_native, tile=tile)
+        elif compile:
             self._synthesize = torch.compile(self._synthesize)
+        if compile:
             self._discriminate = torch.compile(self._discriminate)
 
     @property

@@ -58,7 +58,7 @@ class Objective:
     def _adam(self, network: nn.Module, lr: float, ratio: float) -> torch.optim.Adam:
         # With `ratio` = k / (k + 1), k + 1 steps move and forget as much as k uncorrected ones would.
         first, second = (float(beta) ** ratio for beta in self.betas)
-        return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=(first, second), eps=1e-8, foreach=True)
+        return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=(first, second), eps=1e-8, fused=True)
 
     def ema_decay(self, batch_size: int, images_seen: int) -> float:
         """Share of the old average kept by one step of batch_size images, of which images_seen came before.

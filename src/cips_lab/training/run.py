@@ -69,6 +69,7 @@ def train(cfg: DictConfig) -> Path:
         seed=cfg.seed,
         flip=data.flip,
         compile=cfg.trainer.compile,
+        tile=cfg.trainer.tile,
         generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
     )
     if cfg.init is not None:
