@@ -1,0 +1,195 @@
+"""Tiles change nothing: the same image and the same gradients as all pixels at once, in every variant."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from variants import CIPS_CASES, build_case
+
+from cips_lab.networks import tiling
+from cips_lab.networks.cips import CIPSGenerator, to_images
+from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.tiling import choose_tile, synthesize_tiled, tiles_of
+
+KEEP, RECOMPUTE = 2**40, 0
+
+
+def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tensor:
+    """The native image with one graph over all pixels and no tiles, the table read as `synthesize_native` reads it."""
+    coords = generator.native_coords
+    parts = [] if generator.encoding.fourier is None else [generator.encoding.fourier(coords)]
+    if generator.encoding.embedding is not None:
+        direct = generator.encoding.reads_table_directly()
+        parts.append(generator.encoding.embedding.table if direct else generator.encoding.embedding(coords))
+    rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
+    return to_images(rgb, generator.resolution, generator.resolution)
+
+
+def gradients(
+    generator: CIPSGenerator, synthesise: Callable[[Tensor], Tensor], z: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    image = synthesise(generator.mapping(z))
+    target = torch.randn(image.shape, generator=torch.Generator().manual_seed(3))
+    loss = (image * target).square().mean()
+    return image.detach(), list(torch.autograd.grad(loss, list(generator.parameters())))
+
+
+@pytest.mark.parametrize("case", CIPS_CASES)
+@pytest.mark.parametrize("budget", [KEEP, RECOMPUTE], ids=["kept", "recomputed"])
+def test_gradients_of_every_parameter_are_the_untiled_ones(
+    case: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "KEEP_BYTES", budget)
+    generator = build_case(case).train()
+    z = torch.randn(3, generator.z_dim, generator=torch.Generator().manual_seed(1))
+    seeds = torch.tensor([5, 6, 7])
+    image, expected = gradients(generator, lambda w: all_at_once(generator, w, seeds), z)
+    pixels = generator.resolution**2
+    for tile in (None, pixels // 4, 100 if pixels < 1000 else 3000):
+        tiled, actual = gradients(generator, lambda w, t=tile: generator.synthesize_native(w, seeds, tile=t), z)  # type: ignore[misc]
+        assert float((tiled - image).abs().max()) <= 1e-5 * float(image.abs().max())
+        for (name, _), a, b in zip(generator.named_parameters(), actual, expected, strict=True):
+            # A noise strength's gradient is one sum over all pixels with both signs: rounding shows more in it.
+            tolerance = 1e-5 if b.dim() > 0 else 1e-4
+            assert float((a - b).norm()) <= tolerance * float(b.norm()), (name, tile)
+
+
+def test_tiles_that_are_recomputed_run_twice_and_kept_ones_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = build_case("cips").train()
+    calls = 0
+    run = generator.run
+
+    def counting(*args: object) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return run(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generator, "run", counting)
+    z = torch.randn(2, generator.z_dim)
+    for budget, expected in ((KEEP, 4), (RECOMPUTE, 8)):
+        monkeypatch.setattr(tiling, "KEEP_BYTES", budget)
+        calls = 0
+        generator.synthesize_native(generator.mapping(z), tile=64).sum().backward()
+        assert calls == expected
+
+
+def test_an_image_without_gradients_has_no_graph() -> None:
+    generator = build_case("cips")
+    with torch.no_grad():
+        assert not generator(torch.randn(2, generator.z_dim)).requires_grad
+    w = generator.mapping(torch.randn(2, generator.z_dim))
+    assert not generator.render(w, image_grid(8, 8)).requires_grad
+
+
+def test_only_what_wants_a_gradient_gets_one() -> None:
+    generator = build_case("cips+noise").requires_grad_(False)
+    w = generator.mapping(torch.randn(2, generator.z_dim)).requires_grad_(True)
+    generator.synthesize_native(w, tile=50).sum().backward()
+    assert w.grad is not None
+    assert all(p.grad is None for p in generator.parameters())
+
+
+@pytest.mark.parametrize("case", ["cips", "cips_ne+noise", "cips_residual", "cips_sine", "unmodulated+noise"])
+def test_styles_by_pixel(case: str) -> None:
+    """Every pixel may have a style of its own; where all are one style, the picture is that style's."""
+    generator = build_case(case)
+    z = torch.randn(4, generator.z_dim, generator=torch.Generator().manual_seed(2))
+    w = generator.mapping(z)
+    grid = image_grid(9, 13)
+    coords = grid.view(-1, 2)
+    constant = w[:2, None, :].expand(-1, len(coords), -1)
+    torch.testing.assert_close(
+        generator.synthesis(constant, coords), generator.synthesis(w[:2], coords), atol=1e-5, rtol=1e-4
+    )
+    # From style 0 on the left to style 1 on the right: each pixel is that of its own style, synthesised alone.
+    share = torch.linspace(0, 1, 13).repeat(9)[:, None]
+    blended = (w[0] + share * (w[1] - w[0]))[None]
+    picture = generator.synthesis(blended, coords)
+    for pixel in (0, 6, 12, 60, 116):
+        alone = generator.synthesis(blended[:, pixel], coords[pixel : pixel + 1])
+        torch.testing.assert_close(picture[:, pixel], alone[:, 0], atol=1e-5, rtol=1e-4)
+    rendered = generator.render(blended.view(1, 9, 13, -1), grid, tile=20)
+    torch.testing.assert_close(rendered, to_images(picture, 9, 13), atol=1e-5, rtol=1e-4)
+
+
+def test_styles_by_pixel_have_gradients() -> None:
+    generator = build_case("cips")
+    coords = image_grid(3, 5).view(-1, 2)
+    w = generator.mapping(torch.randn(2, generator.z_dim))
+    by_pixel = w[:, None].expand(-1, 15, -1).detach().clone().requires_grad_(True)
+    target = torch.randn(2, 15, 3)
+    (generator.synthesis(by_pixel, coords) * target).sum().backward()
+    one = w.detach().clone().requires_grad_(True)
+    (generator.synthesis(one, coords) * target).sum().backward()
+    assert by_pixel.grad is not None
+    assert one.grad is not None
+    torch.testing.assert_close(by_pixel.grad.sum(1), one.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_wrong_styles_are_refused() -> None:
+    generator = build_case("cips")
+    with pytest.raises(ValueError, match="w must be"):
+        generator.synthesis(torch.randn(2, 7, generator.w_dim), image_grid(3, 3).view(-1, 2))
+
+
+@given(pixels=st.integers(1, 500), tile=st.integers(1, 600))
+def test_tiles_cover_every_pixel_once(pixels: int, tile: int) -> None:
+    covered = [i for rows in tiles_of(pixels, tile) for i in range(pixels)[rows]]
+    assert covered == list(range(pixels))
+
+
+@settings(deadline=None)
+@given(pixels=st.integers(1, 40), tile=st.integers(1, 50), keep=st.booleans())
+def test_any_pixelwise_function(pixels: int, tile: int, keep: bool) -> None:
+    """The engine knows nothing of CIPS: y = tanh(rows @ shared), against autograd's own gradient."""
+    random = torch.Generator().manual_seed(pixels)
+    shared = torch.randn(4, 3, generator=random, requires_grad=True)
+    rows = torch.randn(pixels, 4, generator=random, requires_grad=True)
+    target = torch.randn(2, pixels, 3, generator=random)
+
+    def function(shared: tiling.Tensors, by_row: tiling.Tensors, here: slice) -> Tensor:
+        assert shared[0] is not None
+        assert by_row[1] is not None
+        assert by_row[0] is None
+        return torch.tanh(by_row[1] @ shared[0]).expand(2, -1, -1)
+
+    out = synthesize_tiled(function, [shared], [None, rows], pixels, tile, graph_bytes=0 if keep else 2**60)
+    actual = torch.autograd.grad((out * target).sum(), [shared, rows])
+    expected = torch.autograd.grad((torch.tanh(rows @ shared) * target).sum(), [shared, rows])
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_the_choice_of_a_tile() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_tile(None, 1000, 4, 512, cpu) == 1000
+    assert choose_tile(300, 1000, 4, 512, cpu) == 300
+    assert choose_tile(3000, 1000, 4, 512, cpu) == 1000
+    small, large = (choose_tile("auto", 2**20, 4, width, cpu) for width in (512, 64))
+    assert 64 <= small < large <= 2**20
+    assert choose_tile("auto", 2**20, 8, 512, cpu) <= choose_tile("auto", 2**20, 1, 512, cpu)
+    assert choose_tile("auto", 100, 1, 512, cpu) == 100
+    poor, rich = (choose_tile("auto", 2**20, 4, 512, cuda, free_bytes=b * 10**9) for b in (1, 40))
+    assert poor < rich
+
+
+def test_bf16_autocast_reaches_the_recomputed_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = build_case("cips").train()
+    seen: list[torch.dtype] = []
+    run = generator.run
+
+    def spying(program: object, encoding: Tensor, *rest: object) -> Tensor:
+        seen.append((encoding[:1] @ torch.zeros(encoding.shape[1], 1)).dtype)
+        return run(program, encoding, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generator, "run", spying)
+    monkeypatch.setattr(tiling, "KEEP_BYTES", RECOMPUTE)
+    with torch.autocast("cpu", torch.bfloat16):
+        image = generator.synthesize_native(generator.mapping(torch.randn(2, generator.z_dim)), tile=128)
+    image.sum().backward()  # outside, as a trainer does
+    assert seen == [torch.bfloat16] * 4
+    assert image.dtype == torch.float32
+    assert all(torch.isfinite(p.grad).all() for p in generator.parameters() if p.grad is not None)
