@@ -29,11 +29,15 @@ class ReplicatedStrategy(DDPStrategy):
 
 
 def average_gradients(network: nn.Module) -> None:
-    """Replace every gradient of one network by its mean over processes, in one reduction."""
+    """Replace every gradient of one network by its mean over processes, in one reduction.
+
+    A parameter without one (R1 does not see the logit's bias) stays without, the same on every process: a gradient of
+    zero would be a step of Adam, which one process alone does not make.
+    """
     if not is_distributed():
         return
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    parameters = [p for p in network.parameters() if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()

@@ -1,0 +1,99 @@
+"""Losses beside their formulas, and R1 beside finite differences."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
+
+logits = st.lists(st.floats(-30, 30), min_size=1, max_size=6)
+
+
+def softplus(x: float) -> float:
+    """log(1 + e^x), which does not overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+@given(real=logits, fake=logits)
+def test_the_logistic_losses(real: list[float], fake: list[float]) -> None:
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)[:, None]
+
+    # -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))), and the non-saturating -log sigmoid(D(fake))
+    expected = sum(softplus(-x) for x in real) / len(real) + sum(softplus(x) for x in fake) / len(fake)
+    assert abs(float(discriminator_loss(column(real), column(fake))) - expected) < 1e-6
+    assert abs(float(generator_loss(column(fake))) - sum(softplus(-x) for x in fake) / len(fake)) < 1e-6
+
+
+def test_their_signs() -> None:
+    """The discriminator wants real up and fake down; the generator wants fake up, hardest where it loses."""
+    real, fake = torch.zeros(1, 1, requires_grad=True), torch.tensor([[-5.0]], requires_grad=True)
+    discriminator_loss(real, fake).backward()
+    assert float(real.grad) == -0.5
+    assert 0 < float(fake.grad) < 0.01
+    fake.grad = None
+    generator_loss(fake).backward()
+    assert -1 < float(fake.grad) < -0.99
+
+
+class Quadratic(nn.Module):
+    """D(x) = sum of a x^2 / 2 over pixels, so that grad D = a x: everything about its R1 is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.a * x.square() / 2).sum((1, 2, 3), keepdim=False)[:, None]
+
+
+def test_r1_of_a_known_function() -> None:
+    network = Quadratic()
+    real = torch.randn(5, 3, 4, 4)
+    penalty = r1_penalty(network, real)
+    norms = [float((network.a * x).detach().square().sum()) for x in real]
+    assert abs(float(penalty.detach()) - sum(norms) / 5) < 1e-4
+    penalty.backward()
+    torch.testing.assert_close(network.a.grad, (2 * network.a * real.square().mean(0)).detach(), atol=1e-5, rtol=1e-5)
+    assert not real.requires_grad
+
+
+def test_r1_of_the_discriminator() -> None:
+    """The gradient from central differences of the logits, picture by picture, in float64."""
+    torch.manual_seed(0)
+    discriminator = ResidualDiscriminator(8, channel_base=64, channel_max=6, group_size=1)
+    real = torch.randn(2, 3, 8, 8)
+    penalty = float(r1_penalty(discriminator, real).detach())
+    discriminator.double()
+    step, total = 1e-4, 0.0
+    with torch.no_grad():
+        for picture in real.double():
+            directions = torch.eye(192, dtype=torch.float64).view(192, 3, 8, 8) * step
+            difference = discriminator(picture + directions) - discriminator(picture - directions)
+            total += float((difference / (2 * step)).square().sum())
+    assert abs(penalty - total / 2) < 1e-3 * penalty
+
+
+def test_r1_is_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    discriminator = ResidualDiscriminator(8, channel_base=64, channel_max=6)
+    real = torch.randn(4, 3, 8, 8)
+    expected = r1_penalty(discriminator, real)
+    with torch.autocast("cpu", torch.bfloat16):
+        penalty = r1_penalty(discriminator, real)
+        assert penalty.dtype == torch.float32
+    assert torch.equal(penalty, expected)
+
+
+@pytest.mark.parametrize("large", [1e4, -1e4])
+def test_confident_logits_overflow_nothing(large: float) -> None:
+    x = torch.full((2, 1), large, requires_grad=True)
+    loss = discriminator_loss(x, x) + generator_loss(x)
+    loss.backward()
+    assert loss.isfinite()
+    assert x.grad.isfinite().all()

@@ -1,0 +1,96 @@
+"""A GAN that trains in milliseconds, pictures in memory, and a Trainer set up as `training.run` does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from cips_lab.callbacks.stop import StopAtTotal
+from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.data.dataset import ArrayDataset
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.training.gan import GAN
+from cips_lab.training.objective import Objective
+
+PICTURES = 22  # not a multiple of any batch: an epoch ends within one
+
+
+class MemoryDataModule(BaseDataModule):
+    """Noise pictures 8 x 8, each another."""
+
+    def __init__(self) -> None:
+        super().__init__("memory", resolution=8, flip=True, num_workers=0)
+
+    @property
+    def location(self) -> str:
+        return "memory"
+
+    def setup(self, stage: str | None = None) -> None:
+        shape = (PICTURES, 3, 8, 8)
+        self.train_dataset = ArrayDataset(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+
+GENERATOR_CONFIG: dict[str, Any] = {
+    "_target_": "cips_lab.networks.cips.CIPSGenerator",
+    "resolution": 8,
+    "width": 8,
+    "z_dim": 6,
+    "w_dim": 7,
+    "mapping_layers": 2,
+    "fourier": {"features": 8},
+    "embedding": {"features": 4},
+    "noise": True,
+}
+
+
+def build_gan(generator: str = "cips", objective: dict[str, Any] | None = None, seed: int = 0, **options: Any) -> GAN:
+    """Networks from a fixed seed; `objective`: changes to a recipe with R1 every second iteration."""
+    torch.manual_seed(seed)
+    config = GENERATOR_CONFIG
+    network: CIPSGenerator | StyleGAN2Generator
+    if generator == "cips":
+        network = CIPSGenerator(**{k: v for k, v in config.items() if k != "_target_"})
+    else:
+        sizes = {"resolution": 8, "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
+        probability = options.pop("mixing_probability", 0.0)
+        network = StyleGAN2Generator(**sizes, mixing_probability=probability)
+    return GAN(
+        network,
+        ResidualDiscriminator(8, channel_base=64, channel_max=8),
+        Objective(**{"r1_interval": 2, "ema_half_life_kimg": 0.05, "ema_rampup": 0.5, **(objective or {})}),
+        **{"batch_size": 8, "generator_config": config, **options},
+    )
+
+
+def make_trainer(folder: Path, iterations: int, *callbacks: pl.Callback, precision: str = "32-true") -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        callbacks=[StopAtTotal(iterations * 8 / 1000), *callbacks],
+        default_root_dir=folder,
+        max_epochs=-1,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def fit(
+    gan: GAN,
+    folder: Path,
+    iterations: int,
+    *callbacks: pl.Callback,
+    checkpoint: Path | None = None,
+    precision: str = "32-true",
+) -> pl.Trainer:
+    """Train until `iterations` batches of 8 were seen, from a checkpoint or from the start."""
+    trainer = make_trainer(folder, iterations, *callbacks, precision=precision)
+    trainer.fit(gan, datamodule=MemoryDataModule(), ckpt_path=checkpoint, weights_only=True)
+    return trainer
