@@ -1,125 +1,308 @@
-"""Time the parts of a training iteration, beside the machine's own matrix-product rate in the same run.
+"""Speed and memory beside a reference written as plainly as the formulas, and beside the machine's own limit.
 
-    python benchmarks/bench.py [--experiment quickstart] [--repeats 7] [--output bench.json]
+    python benchmarks/bench.py [--only synthesis,generator] [--repeats 3] [--full] [--output bench.json]
 
-Parts are timed in turn, A B C A B C ..., and medians are given: machines are noisy, and what disturbs one disturbs all.
+Everything is measured in one run, ours and the reference in turn, and given as medians and ratios: machines are noisy,
+and what disturbs one disturbs both. "Limit" is the rate of this machine's matrix product, measured in the same turns.
 """
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import reference
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from measure import MATRIX_PRODUCT_FLOPS, FlopCounter, Part, interleaved, matrix_product, peak_memory
 
 from cips_lab.cli import conf_folder
+from cips_lab.networks import tiling
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 
-Part = Callable[[], object]
+Row = dict[str, Any]
 
 
-class FlopCounter(TorchDispatchMode):
-    """Multiply-adds, counted twice each, of everything run inside; also under double backward, where torch's own
-    counter, which tracks modules, gives up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        return result
-
-
-def parts_of_an_iteration(experiment: str) -> tuple[dict[str, Part], int, int]:
-    """The named parts, the batch size and R1's interval of an experiment."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("train", [f"experiment={experiment}"])
+def generator_of(resolution: int, width: int = 512) -> CIPSGenerator:
+    """The paper's generator at a resolution."""
     torch.manual_seed(0)
-    generator = instantiate(cfg.generator, _convert_="all")
-    discriminator = instantiate(cfg.discriminator, _convert_="all")
-    z = torch.randn(cfg.batch_size, generator.z_dim)
-    real, fake = torch.randn(2, cfg.batch_size, 3, cfg.resolution, cfg.resolution)
+    return CIPSGenerator(
+        resolution,
+        width=width,
+        z_dim=width,
+        w_dim=width,
+        fourier={"features": width},
+        embedding={"features": width},
+    )
 
-    def synthesis() -> None:
+
+# ---------------------------------------------------------------------------------------------- parts
+
+
+def synthesis_part(resolution: int, plain: bool) -> Part:
+    generator = generator_of(resolution).eval()
+    w = torch.randn(1, 512)
+
+    def part() -> None:
         with torch.no_grad():
-            generator(z)
+            reference.synthesize(generator, w) if plain else generator.synthesize_native(w)
 
-    def discriminator_step() -> None:
-        discriminator_loss(discriminator(real), discriminator(fake)).backward()
+    return part
 
-    def r1_step() -> None:
-        r1_penalty(discriminator, real).backward()
 
-    def generator_step() -> None:
-        discriminator.requires_grad_(False)
-        generator_loss(discriminator(generator(z))).backward()
-        discriminator.requires_grad_(True)
+def generator_part(resolution: int, batch: int, tile: tiling.Tile, plain: bool) -> Part:
+    """Forward and backward of the generator for a given gradient of the image, as in a training step."""
+    generator = generator_of(resolution)
+    z = torch.randn(batch, 512)
+    gradient = torch.randn(batch, 3, resolution, resolution)
 
-    parts: dict[str, Part] = {
-        "synthesis (no graph)": synthesis,
-        "discriminator step": discriminator_step,
-        "R1 step": r1_step,
-        "generator step": generator_step,
+    def part() -> None:
+        generator.zero_grad(set_to_none=True)
+        w = generator.mapping(z)
+        image = reference.synthesize(generator, w) if plain else generator.synthesize_native(w, tile=tile)
+        image.backward(gradient)
+
+    return part
+
+
+def discriminator_part(resolution: int, batch: int, plain: bool, penalty: bool) -> Part:
+    torch.manual_seed(0)
+    discriminator = ResidualDiscriminator(resolution)
+    images = torch.randn(batch, 3, resolution, resolution)
+    forward: Callable[..., Any] = partial(reference.discriminate, discriminator) if plain else discriminator
+
+    def part() -> None:
+        discriminator.zero_grad(set_to_none=True)
+        (r1_penalty(forward, images) if penalty else generator_loss(forward(images))).backward()  # type: ignore[arg-type]
+
+    return part
+
+
+class Iteration:
+    """A training iteration of an experiment without its data: D step, R1 every 16th, G step, average."""
+
+    def __init__(self, experiment: str, overrides: list[str], plain: bool) -> None:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            cfg = compose("train", [f"experiment={experiment}", *overrides])
+        torch.manual_seed(0)
+        self.generator = instantiate(cfg.generator, _convert_="all")
+        self.discriminator = instantiate(cfg.discriminator, _convert_="all")
+        self.objective = instantiate(cfg.objective, _convert_="all")
+        self.batch_size: int = cfg.batch_size
+        self.plain = plain
+        self.average = [p.detach().clone() for p in self.generator.parameters()]
+        if plain:
+            betas = (0.0, 0.99)
+            self.optimizer_g = torch.optim.Adam(self.generator.parameters(), lr=0.001, betas=betas, foreach=False)
+            self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=0.001, betas=betas, foreach=False)
+            self.synthesize = partial(reference.synthesize, self.generator)
+            self.discriminate = partial(reference.discriminate, self.discriminator)
+        else:
+            self.optimizer_g = self.objective.generator_optimizer(self.generator)
+            self.optimizer_d = self.objective.discriminator_optimizer(self.discriminator)
+            self.synthesize = self.generator.synthesize_native
+            self.discriminate = self.discriminator
+        self.real = torch.rand(self.batch_size, 3, cfg.resolution, cfg.resolution) * 2 - 1
+        self.z = torch.randn(self.batch_size, self.generator.z_dim)
+
+    def main(self) -> None:
+        """Everything but R1."""
+        self.generator.requires_grad_(self.plain)  # the plain loop does not bother
+        self.discriminator.requires_grad_(True)
+        if self.plain:
+            fake = self.synthesize(self.generator.mapping(self.z)).detach()
+        else:
+            with torch.no_grad():
+                fake = self.synthesize(self.generator.mapping(self.z))
+        discriminator_loss(self.discriminate(self.real), self.discriminate(fake)).backward()
+        self._step(self.optimizer_d)
+        self.generator.requires_grad_(True)
+        self.discriminator.requires_grad_(self.plain)
+        generator_loss(self.discriminate(self.synthesize(self.generator.mapping(self.z)))).backward()
+        self._step(self.optimizer_g)
+        with torch.no_grad():
+            if self.plain:
+                for mean, parameter in zip(self.average, self.generator.parameters(), strict=True):
+                    mean.copy_(mean * 0.99 + parameter * 0.01)
+            else:
+                torch._foreach_lerp_(self.average, list(self.generator.parameters()), 0.01)
+
+    def r1(self) -> None:
+        self.discriminator.requires_grad_(True)
+        r1_penalty(self.discriminate, self.real).backward()  # type: ignore[arg-type]
+        self._step(self.optimizer_d)
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.step()
+        self.optimizer_g.zero_grad(set_to_none=True)
+        self.optimizer_d.zero_grad(set_to_none=True)
+
+
+# ---------------------------------------------------------------------------------------------- rows
+
+
+def compare(name: str, ours: Part, plain: Part, repeats: int, memory: tuple[Callable[[], Part], ...] = ()) -> Row:
+    """One row: ours and the reference in turn with the matrix product; memory of each in its own process."""
+    with FlopCounter() as counter:
+        plain()
+    seconds = interleaved({"ours": ours, "reference": plain, "limit": matrix_product()}, repeats)
+    limit = MATRIX_PRODUCT_FLOPS / seconds["limit"]
+    row = {
+        "row": name,
+        "seconds": seconds["ours"],
+        "reference_seconds": seconds["reference"],
+        "speedup": seconds["reference"] / seconds["ours"],
+        "gflop": counter.total / 1e9,
+        "gflop_per_s": counter.total / seconds["ours"] / 1e9,
+        "limit_gflop_per_s": limit / 1e9,
+        "share_of_limit": counter.total / seconds["ours"] / limit,
     }
-    return parts, cfg.batch_size, cfg.objective.r1_interval
+    if memory:
+        row["extra_mb"], row["reference_extra_mb"] = (peak_memory(setup) for setup in memory)
+        row["memory_ratio"] = row["extra_mb"] / row["reference_extra_mb"]
+    return row
+
+
+def synthesis(repeats: int) -> list[Row]:
+    parts = [synthesis_part(256, plain) for plain in (False, True)]
+    return [compare("synthesis 256, width 512, 1 image", *parts, repeats)]
+
+
+def generator(repeats: int) -> list[Row]:
+    parts = [generator_part(128, 4, "auto", plain) for plain in (False, True)]
+    memory = tuple(partial(generator_part, 128, 4, "auto", plain) for plain in (False, True))
+    row = compare("generator step 128, batch 4", *parts, max(2, repeats - 1), memory)
+    model = generator_of(128)
+    w = model.mapping(torch.randn(4, 512)).detach()
+    gradient = torch.randn(4, 3, 128, 128)
+    results = []
+    for tile in ("auto", None):
+        image = model.synthesize_native(w, tile=tile)  # type: ignore[arg-type]
+        used = [p for n, p in model.named_parameters() if not n.startswith("mapping.")]
+        results.append(torch.autograd.grad(image, used, gradient))
+    row["worst_gradient_difference"] = max(
+        float((a - b).norm() / b.norm()) for a, b in zip(*results, strict=True) if float(b.norm()) > 0
+    )
+    return [row]
+
+
+def memory_growth(repeats: int) -> list[Row]:
+    rows: list[Row] = []
+    for resolution in (128, 512):
+        extra = peak_memory(partial(generator_part, resolution, 1, "auto", False))
+        model = generator_of(resolution)
+        table = model.encoding.embedding.table.numel() * 4 / 2**20  # type: ignore[union-attr]
+        images = 3 * 3 * resolution**2 * 4 / 2**20  # the image, its gradient and the pixel list
+        rows.append(
+            {
+                "row": f"generator step {resolution}, batch 1, memory",
+                "extra_mb": extra - table - images,
+                "table_mb": table,
+            }
+        )
+    rows[1]["growth_from_128"] = rows[1]["extra_mb"] / rows[0]["extra_mb"]
+    return rows
+
+
+def discriminator(repeats: int) -> list[Row]:
+    rows = []
+    for name, penalty in (("discriminator step 64, batch 4", False), ("R1 64, batch 4", True)):
+        parts = [discriminator_part(64, 4, plain, penalty) for plain in (False, True)]
+        rows.append(compare(name, *parts, repeats))
+    return rows
+
+
+def iteration(repeats: int) -> list[Row]:
+    """Whole iterations, R1 averaged in: at the paper's width, and quickstart's."""
+    rows = []
+    paper = ["resolution=64", "batch_size=4"]
+    for name, experiment, overrides in (
+        ("ffhq_256 at 64, batch 4", "ffhq_256", paper),
+        ("quickstart", "quickstart", []),
+    ):
+        ours, plain = (Iteration(experiment, overrides, plain) for plain in (False, True))
+        seconds = interleaved(
+            {"main": ours.main, "r1": ours.r1, "plain main": plain.main, "plain r1": plain.r1}, max(2, repeats - 1)
+        )
+        interval = ours.objective.r1_interval
+        mine = seconds["main"] + seconds["r1"] / interval
+        theirs = seconds["plain main"] + seconds["plain r1"] / interval
+        rows.append(
+            {
+                "row": f"iteration of {name}",
+                "seconds": mine,
+                "reference_seconds": theirs,
+                "speedup": theirs / mine,
+                "sec_per_kimg": mine / ours.batch_size * 1000,
+            }
+        )
+    return rows
+
+
+def growth(repeats: int) -> list[Row]:
+    """The generator step with resolution and batch (make bench-full)."""
+    rows = []
+    for resolution, batch in ((64, 4), (128, 4), (256, 1), (256, 4), (512, 1), (1024, 1)):
+        seconds = interleaved({"ours": generator_part(resolution, batch, "auto", False)}, 1)
+        extra = peak_memory(partial(generator_part, resolution, batch, "auto", False))
+        rows.append(
+            {"row": f"generator step {resolution}, batch {batch}", "seconds": seconds["ours"], "extra_mb": extra}
+        )
+    return rows
+
+
+ROWS = {
+    "synthesis": synthesis,
+    "generator": generator,
+    "memory": memory_growth,
+    "discriminator": discriminator,
+    "iteration": iteration,
+}
+
+
+def show(row: Row) -> None:
+    """One line on the terminal."""
+    text = f"{row['row']:42}"
+    if "seconds" in row:
+        text += f"{row['seconds']:9.3f} s"
+    if "speedup" in row:
+        text += f"  reference {row['reference_seconds']:8.3f} s  {row['speedup']:5.2f} x"
+    if "share_of_limit" in row:
+        text += f"  {row['gflop_per_s']:6.1f} of {row['limit_gflop_per_s']:6.1f} GFLOP/s ({row['share_of_limit']:.0%})"
+    if "extra_mb" in row:
+        text += f"  extra memory {row['extra_mb']:.0f} MB"
+    if "reference_extra_mb" in row:
+        text += f" (reference {row['reference_extra_mb']:.0f} MB: 1/{1 / row['memory_ratio']:.1f})"
+    for key, label in (("growth_from_128", "x that of 128"), ("sec_per_kimg", "s/kimg")):
+        if key in row:
+            text += f"  {row[key]:.2f} {label}"
+    if "worst_gradient_difference" in row:
+        text += f"  gradients within {row['worst_gradient_difference']:.1e} of untiled"
+    print(text, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--experiment", default="quickstart", help="an experiment of conf/experiment (default: quickstart)"
-    )
-    parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats of each part (default: 7)")
-    parser.add_argument(
-        "--output", type=Path, default=Path("bench.json"), help="where the numbers go (default: bench.json)"
-    )
+    parser.add_argument("--only", default=",".join(ROWS), help=f"parts of {','.join(ROWS)} (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (default: 3)")
+    parser.add_argument("--full", action="store_true", help="also the growth with resolution and batch (an hour)")
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="the numbers (default: bench.json)")
     args = parser.parse_args()
-
-    parts, batch_size, r1_interval = parts_of_an_iteration(args.experiment)
-    a, b = torch.randn(4096, 512), torch.randn(512, 512)
-    parts = {"matrix product 4096 x 512 x 512": lambda: a @ b, **parts}
-    flops: dict[str, int] = {}
-    for name, part in parts.items():  # also the warm-up
-        with FlopCounter() as counter:
-            part()
-        flops[name] = counter.total
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(args.repeats):
-        for name, part in parts.items():
-            began = time.perf_counter()
-            part()
-            seconds[name].append(time.perf_counter() - began)
-
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    rates = {name: flops[name] / medians[name] / 1e9 for name in parts}
-    limit = rates["matrix product 4096 x 512 x 512"]
-    iteration = sum(
-        median / (r1_interval if name == "R1 step" else 1)
-        for name, median in medians.items()
-        if not name.startswith("matrix")
-    )
-    print(f"{'part':34}{'ms':>10}{'GFLOP':>10}{'GFLOP/s':>10}{'of limit':>10}")
-    for name in parts:
-        print(
-            f"{name:34}{medians[name] * 1e3:10.1f}{flops[name] / 1e9:10.2f}"
-            f"{rates[name]:10.1f}{rates[name] / limit:10.0%}"
-        )
-    print(f"{args.experiment}: {iteration / batch_size * 1000:.2f} s/kimg on {torch.get_num_threads()} thread(s)")
-    rows = [
-        {"part": name, "seconds": medians[name], "gflop": flops[name] / 1e9, "gflop_per_s": rates[name]}
-        for name in parts
-    ]
-    args.output.write_text(json.dumps({"experiment": args.experiment, "rows": rows}, indent=2) + "\n")
+    chosen = args.only.split(",")
+    if unknown := [name for name in chosen if name not in ROWS]:
+        parser.error(f"--only: unknown part {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    print(f"{torch.get_num_threads()} thread(s), torch {torch.__version__}, float32", flush=True)
+    rows: list[Row] = []
+    for function in [ROWS[name] for name in chosen] + ([growth] if args.full else []):
+        for row in function(args.repeats):
+            show(row)
+            rows.append(row)
+    args.output.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

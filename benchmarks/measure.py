@@ -1,0 +1,82 @@
+"""Honest measurements on noisy machines: interleaved repeats, medians, and memory in a process of its own."""
+
+import gc
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+Part = Callable[[], object]
+
+
+class FlopCounter(TorchDispatchMode):
+    """Multiply-adds, counted twice each, of everything run inside; also under double backward, where torch's own
+    counter, which tracks modules, gives up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def matrix_product() -> Callable[[], torch.Tensor]:
+    """What the machine does best: the product of which a synthesis at width 512 is made, with nothing around it."""
+    a, b, out = torch.randn(4096, 512), torch.randn(512, 512), torch.empty(4096, 512)
+    return lambda: torch.mm(a, b, out=out)
+
+
+MATRIX_PRODUCT_FLOPS = 2 * 4096 * 512 * 512
+
+
+def interleaved(parts: dict[str, Part], repeats: int) -> dict[str, float]:
+    """Median seconds of each part, run in turn: A B C A B C ..., after one run of each that is not counted.
+
+    A part much shorter than the longest is repeated within its turn, up to 20 times.
+    """
+    warm: dict[str, float] = {}
+    for name, part in parts.items():
+        part()
+        began = time.perf_counter()
+        part()
+        warm[name] = time.perf_counter() - began
+    longest = max(warm.values())
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(repeats):
+        for name, part in parts.items():
+            for _ in range(max(1, min(20, int(longest / warm[name] / 4)))):
+                began = time.perf_counter()
+                part()
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_memory(setup: Callable[[], Part]) -> float:
+    """MB that a part needs beyond what is resident after its setup, in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak, (setup,))
+
+
+def _peak(setup: Callable[[], Part]) -> float:
+    part = setup()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (Linux)
+    before = _status_kib("VmRSS")
+    part()
+    return (_status_kib("VmHWM") - before) / 1024
+
+
+def _status_kib(field: str) -> int:
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field))
+    return int(line.split()[1])
