@@ -212,14 +212,14 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
     if g.encoding.embedding is not None:
         size = g.resolution
         column, row = ((xy.double() + 1) / 2 * (size - 1)).round().clamp(0, size - 1).long().tolist()
-        encoding.append(p(g.encoding.embedding.table)[row * size + column])
+        encoding.append(p(g.encoding.embedding.table)[row * size + column] * g.encoding.embedding.lr_multiplier)
     w = w.double()
     extra = 0.0 if g.style_input is None else p(g.style_input.weight) @ w / math.sqrt(len(w))
     x = layer(g.first, torch.cat(encoding), 0, extra)
     rgb = torch.zeros(3, dtype=torch.float64)
     for i, block in enumerate(g.blocks):
-        y = layer(block.layers[1], layer(block.layers[0], x, 2 * i + 1), 2 * i + 2)
-        if block.residual:
+        y = layer(block.second, layer(block.first, x, 2 * i + 1), 2 * i + 2)
+        if g.residual:
             skip = x if block.skip is None else p(block.skip.weight) @ x / math.sqrt(len(x))
             y = (y + skip) / math.sqrt(2)
         x = y
@@ -251,10 +251,17 @@ def test_gradients_reach_every_parameter(case: str) -> None:
         assert bool(parameter.grad.isfinite().all()), name
 
 
-def test_no_two_layers_share_noise() -> None:
+def test_no_two_layers_share_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    indices: list[int] = []
+
+    def recording(keys: Tensor, layer: int, seed: int | Tensor) -> Tensor:
+        indices.append(layer)
+        return pixel_noise(keys, layer, seed)
+
+    monkeypatch.setattr("cips_lab.networks.modulated.pixel_noise", recording)
     generator = build("cips", noise=True)
-    layers = [generator.first, *(layer for block in generator.blocks for layer in block.layers)]
-    assert [layer.index for layer in layers] == list(range(7))
+    generator.synthesis(torch.randn(1, generator.w_dim), torch.rand(3, 2))
+    assert indices == list(range(7))
 
 
 # ------------------------------------------------------------------ sizes, options, truncation, regions

@@ -54,6 +54,13 @@ def test_pixels_that_two_grids_share_are_equal_to_the_bit(every: int) -> None:
         assert torch.equal(image_grid(finer, 1)[::every], image_grid(size, 1))
 
 
+@given(height=st.integers(1, 40), start=st.integers(0, 40), stop=st.integers(0, 40))
+def test_rows_are_those_of_the_whole_grid_to_the_bit(height: int, start: int, stop: int) -> None:
+    region = (-0.3, -1.7, 0.9, 2.1)
+    whole = image_grid(height, 7, region)
+    assert torch.equal(image_grid(height, 7, region, rows=slice(start, stop)), whole[start:stop])
+
+
 def test_a_single_row_or_column_lies_in_the_middle() -> None:
     assert image_grid(1, 1).tolist() == [[[0, 0]]]
     assert image_grid(1, 2, (0, 2, 1, 4)).tolist() == [[[0, 3], [1, 3]]]

@@ -92,7 +92,6 @@ def test_the_native_grid_reads_the_table() -> None:
     for resolution in (8, 64, 256):
         torch.manual_seed(0)
         embedding = CoordinateEmbedding(resolution, 3)
-        assert embedding.native() is embedding.table
         looked_up = embedding(image_grid(resolution, resolution)).view(-1, 3)
         # A float32 coordinate is good to 6e-8, a position to that times R / 2, and rows differ by a few.
         torch.testing.assert_close(looked_up, embedding.table, atol=5e-7 * resolution, rtol=0)
@@ -123,19 +122,30 @@ def test_an_unknown_lookup() -> None:
 @torch.no_grad()
 def test_the_concatenation(lookup: str) -> None:
     fourier, embedding = FourierFeatures(6), CoordinateEmbedding(8, 3, lookup=lookup)
-    coords, grid = torch.rand(11, 2), image_grid(8, 8).view(-1, 2)
+    coords = torch.rand(11, 2)
     both = PositionalEncoding(fourier, embedding)
     assert both.features == 9
     assert torch.equal(both(coords), torch.cat([fourier(coords), embedding(coords)], dim=1))
-    assert torch.equal(both.train().native(grid), torch.cat([fourier(grid), embedding.table], dim=1))
-    read = embedding.table if lookup == "aligned" else embedding(grid)
-    assert torch.equal(both.eval().native(grid), torch.cat([fourier(grid), read], dim=1))
+    assert both.train().reads_table_directly()
+    assert both.eval().reads_table_directly() == (lookup == "aligned")
     only_fourier, only_embedding = PositionalEncoding(fourier, None), PositionalEncoding(None, embedding)
     assert (only_fourier.features, only_embedding.features) == (6, 3)
     assert torch.equal(only_fourier(coords), fourier(coords))
     assert torch.equal(only_embedding(coords), embedding(coords))
-    assert torch.equal(only_fourier.native(grid), fourier(grid))
-    assert torch.equal(only_embedding.train().native(grid), embedding.table)
+    assert not only_fourier.reads_table_directly()
+
+
+@torch.no_grad()
+def test_the_learning_rate_multiplier_of_the_table() -> None:
+    """Vectors are std at first whatever the multiplier; one step of the table moves them by the multiplier."""
+    torch.manual_seed(0)
+    embedding = CoordinateEmbedding(16, 64, std=0.5, lr_multiplier=0.1)
+    coords = image_grid(16, 16).view(-1, 2)
+    before = embedding(coords)
+    assert abs(float(before.std()) - 0.5) < 0.01
+    torch.testing.assert_close(before, embedding.scaled(embedding.table), atol=1e-5, rtol=1e-4)
+    embedding.table += 1
+    torch.testing.assert_close(embedding(coords) - before, torch.full_like(before, 0.1), atol=1e-5, rtol=1e-4)
 
 
 def test_neither_is_refused() -> None:

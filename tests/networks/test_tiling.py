@@ -22,8 +22,9 @@ def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tens
     coords = generator.native_coords
     parts = [] if generator.encoding.fourier is None else [generator.encoding.fourier(coords)]
     if generator.encoding.embedding is not None:
+        embedding = generator.encoding.embedding
         direct = generator.encoding.reads_table_directly()
-        parts.append(generator.encoding.embedding.table if direct else generator.encoding.embedding(coords))
+        parts.append(embedding.table * embedding.lr_multiplier if direct else embedding(coords))
     rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
     return to_images(rgb, generator.resolution, generator.resolution)
 

@@ -31,10 +31,11 @@ class FourierOptions(TypedDict, total=False):
 
 
 class EmbeddingOptions(TypedDict, total=False):
-    """features: length of each vector; std: of the initial table (official: 1)."""
+    """features: length of each vector; std: of the initial table (official: 1); lr_multiplier: see the class."""
 
     features: int
     std: float
+    lr_multiplier: float
 
 
 class PixelBlock(nn.Module):
@@ -187,7 +188,7 @@ class CIPSGenerator(nn.Module):
         """
         first = self.first.specialise(w)
         if self.style_input is not None:
-            style = self.style_input(w) * self.first.gain
+            style = self.style_input(w) * self.first.bias_gain
             bias = first.affine.bias + (style[:, None, :] if w.dim() == 2 else style)
             first = first._replace(affine=first.affine._replace(bias=bias))
         blocks = []
@@ -312,8 +313,8 @@ class CIPSGenerator(nn.Module):
             parts = []
             if weight is not None and bias is not None:
                 parts.append(fourier_features(here, weight, bias))
-            if table_rows is not None:
-                parts.append(table_rows)
+            if table_rows is not None and encoding.embedding is not None:
+                parts.append(encoding.embedding.scaled(table_rows))
             elif encoding.embedding is not None and whole_table is not None:
                 parts.append(encoding.embedding.interpolate(here, whole_table))
             # Styles that differ from pixel to pixel are filled in tile by tile.

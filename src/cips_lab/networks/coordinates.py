@@ -11,6 +11,7 @@ def image_grid(
     width: int,
     region: Sequence[float] = (-1.0, -1.0, 1.0, 1.0),
     device: torch.device | str | None = None,
+    rows: slice | None = None,
 ) -> Tensor:
     """Coordinates of a picture's pixels, both ends of the region included.
 
@@ -19,10 +20,11 @@ def image_grid(
         region: (left, top, right, bottom) in coordinates; (-1, -1, 1, 1) is the training square, a smaller region
             zooms in and a larger one looks beyond the edges.
         device: where the grid is made.
+        rows: only these of the picture's rows, equal to the bit to `image_grid(...)[rows]`, which is not made.
 
     Returns:
-        [height, width, 2] float32, (x, y) last. With the native height and width this is the paper's
-        ``linspace(-1, 1, R)`` in each direction.
+        [height, width, 2] float32, or fewer rows of it, (x, y) last. With the native height and width this is the
+        paper's ``linspace(-1, 1, R)`` in each direction.
 
     Raises:
         ValueError: the size is not positive or the region is empty.
@@ -36,6 +38,8 @@ def image_grid(
         )
     x = _axis(left, right, width, device)
     y = _axis(top, bottom, height, device)
+    if rows is not None:
+        y = y[rows]
     return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), dim=-1)
 
 

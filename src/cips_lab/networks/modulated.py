@@ -15,9 +15,13 @@ from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedLinear
 from cips_lab.networks.noise import pixel_noise
 
 Activation = Literal["lrelu", "sine", "siren"]
-# What stands on the pre-activation. Leaky ReLU is positively homogeneous, lrelu(g x) = g lrelu(x), so its gain is put
+# Gains of (weight; bias and noise). Leaky ReLU is positively homogeneous, lrelu(g x) = g lrelu(x), so its gain is put
 # on weights, once per style, not on activations, once per pixel. SIREN's is explained at `PixelLayer`.
-GAINS: dict[str, float] = {"lrelu": LRELU_GAIN, "sine": 1.0, "siren": math.sqrt(2)}
+GAINS: dict[str, tuple[float, float]] = {
+    "lrelu": (LRELU_GAIN, LRELU_GAIN),
+    "sine": (1.0, 1.0),
+    "siren": (math.sqrt(2), 1.0),
+}
 
 
 class Affine(NamedTuple):
@@ -69,16 +73,16 @@ class ModulatedLinear(nn.Module):
         self.scale = 1 / math.sqrt(in_features)
         self.demodulate = demodulate
 
-    def specialise(self, w: Tensor, gain: float = 1.0) -> Affine:
-        """The layer for known styles, times a gain, in float32 under any autocast.
+    def specialise(self, w: Tensor, gain: float = 1.0, bias_gain: float = 1.0) -> Affine:
+        """The layer for known styles, in float32 under any autocast.
 
         Args:
             w: [B, w_dim], or [B, P, w_dim] for a style of its own at every pixel.
-            gain: of the result, bias included.
+            gain, bias_gain: factors on the product and on the bias.
         """
         with torch.autocast(w.device.type, enabled=False):
             weight = (self.weight.float() * self.scale).t()  # [in, out]
-            bias = self.bias.float() * gain
+            bias = self.bias.float() * bias_gain
             if self.affine is None:
                 return Affine(weight * gain, bias)
             style = self.affine(w.float())  # [B, in] or [B, P, in]
@@ -101,7 +105,7 @@ class ModulatedLinear(nn.Module):
 
 
 class Layer(NamedTuple):
-    """A pixel layer for known styles: its affine map and its noise's strength, both times the activation's gain."""
+    """A pixel layer for known styles: its affine map and its noise's strength, the activation's gain on both."""
 
     affine: Affine
     noise_strength: Tensor | None
@@ -134,17 +138,16 @@ class PixelLayer(nn.Module):
             raise ValueError(f"generator.activation must be one of {', '.join(GAINS)}, not {activation!r}")
         self.linear = ModulatedLinear(in_features, out_features, w_dim, modulated=modulated)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
-        self.gain = GAINS[activation]
+        self.activation = activation
+        self.gain, self.bias_gain = GAINS[activation]
         if activation == "siren":
-            # The bias's gain is taken out again: SIREN's is that of a linear layer, times omega_0 = 30.
-            limit = 30 / math.sqrt(in_features) / self.gain
             nn.init.uniform_(self.linear.weight, -math.sqrt(3), math.sqrt(3))
-            nn.init.uniform_(self.linear.bias, -limit, limit)
+            nn.init.uniform_(self.linear.bias, -30 / math.sqrt(in_features), 30 / math.sqrt(in_features))
 
     def specialise(self, w: Tensor) -> Layer:
         """Styles [B, w_dim] or [B, P, w_dim] -> what `run_layer` needs."""
-        noise = None if self.noise_strength is None else self.noise_strength * self.gain
-        return Layer(self.linear.specialise(w, self.gain), noise)
+        noise = None if self.noise_strength is None else self.noise_strength * self.bias_gain
+        return Layer(self.linear.specialise(w, self.gain, self.bias_gain), noise)
 
 
 def run_layer(

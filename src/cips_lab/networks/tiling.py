@@ -65,7 +65,9 @@ def choose_tile(
         budget = min(cache_bytes(), 64 * 2**20) // 8
         return max(64, min(pixels, 1 << max(0, (budget // row)).bit_length() - 1 if budget >= row else 1))
     if free_bytes is None:
-        free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 4 * 2**30
+        # Fake tensors live on devices that need not be there; MPS does not say.
+        known = device.type == "cuda" and torch.cuda.is_available()
+        free_bytes = torch.cuda.mem_get_info(device)[0] if known else 4 * 2**30
     return max(1024, min(pixels, free_bytes // 8 // (16 * row)))
 
 
