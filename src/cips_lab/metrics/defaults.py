@@ -1,0 +1,18 @@
+"""Every metric's constants, in one place; what the papers and torch-fidelity 0.4 use unless a comment says otherwise."""
+
+from typing import Literal
+
+Name = Literal["fd", "kid", "isc", "precision", "recall", "density", "coverage"]
+
+NAMES: tuple[Name, ...] = ("fd", "kid", "isc", "precision", "recall", "density", "coverage")
+NUM_SAMPLES = 50_000  # generated pictures, and real ones at most (CIPS, section 4: 50k against the first 50k)
+
+RNG_SEED = 2020  # torch-fidelity's, of KID's subsets and of the Inception Score's shuffle
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+KID_DEGREE = 3  # kernel (x.y / D + 1) ** 3: Binkowski et al., ICLR 2018, section 4
+KID_COEFFICIENT = 1.0
+ISC_SPLITS = 10  # Salimans et al., NeurIPS 2016
+
+NEIGHBOURS = 3  # k of precision and recall: Kynkaanniemi et al., NeurIPS 2019, section 2
+DENSITY_NEIGHBOURS = 5  # k of density and coverage: Naeem et al., ICML 2020, section 5

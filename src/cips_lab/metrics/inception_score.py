@@ -1,0 +1,37 @@
+"""Inception Score (Salimans et al., NeurIPS 2016): exp of the mean divergence of p(class | picture) from p(class)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cips_lab.metrics.defaults import ISC_SPLITS, RNG_SEED
+from cips_lab.metrics.processes import share, total
+
+
+class Score(NamedTuple):
+    """Mean and standard deviation (of the population) over splits."""
+
+    mean: float
+    std: float
+
+
+def inception_score(logits: Tensor, splits: int = ISC_SPLITS) -> Score:
+    """Score of logits [N, C] in their samples' order, the same on every process; each takes a part of the splits.
+
+    Shuffled and split as torch-fidelity's `isc_features_to_metric` does. In [1, C].
+    Raises `ValueError` for fewer samples than splits.
+    """
+    count = len(logits)
+    if count < splits:
+        raise ValueError(f"{splits} splits need at least as many samples, got {count}")
+    order = torch.from_numpy(np.random.RandomState(RNG_SEED).permutation(count)).to(logits.device)
+    scores = torch.zeros(splits, dtype=torch.float64, device=logits.device)
+    for split in share(range(splits)):
+        log_p = logits[order[split * count // splits : (split + 1) * count // splits]].double().log_softmax(1)
+        p = log_p.exp()
+        divergence = (p * (log_p - p.mean(0).log())).sum(1)
+        scores[split] = divergence.mean().exp()
+    scores = total(scores)
+    return Score(float(scores.mean()), float(scores.std(correction=0)))

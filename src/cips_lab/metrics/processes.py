@@ -1,0 +1,42 @@
+"""Several processes that evaluate together; one process is the same code with nothing to exchange.
+
+Sample i belongs to process i mod N. Nothing is padded and nothing is computed by one process alone.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch.distributed as dist
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+T = TypeVar("T")
+
+
+def world_size() -> int:
+    """Processes that take part, 1 without torch.distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number in [0, world_size)."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """Which of the items belong here: number rank, rank + world_size, ..."""
+    return items[rank() :: world_size()]
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a tensor of one shape over processes, on all of them."""
+    if world_size() == 1:
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values
+
+
+def gather(values: Tensor) -> list[Tensor]:
+    """Every process's tensor, in the order of ranks, on all of them; shapes may differ, numbers of dimensions not."""
+    return [values] if world_size() == 1 else gather_all_tensors(values)
