@@ -7,10 +7,15 @@ from PIL import Image
 from torch import Tensor
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
-    """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, H, W, 3]: round((x + 1) * 127.5)."""
+def quantize(images: Tensor) -> Tensor:
+    """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, 3, H, W] on the same device: round((x + 1) * 127.5)."""
     scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
-    return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return scaled.round().byte()
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, H, W, 3], as `quantize`."""
+    return quantize(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def tile_images(pictures: np.ndarray, columns: int) -> np.ndarray:

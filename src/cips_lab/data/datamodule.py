@@ -93,7 +93,7 @@ class BaseDataModule(pl.LightningDataModule):
         `batch_size`: pictures per process. `images_seen`: where the stream begins, counted over all processes.
         """
         workers = self.automatic_workers(world_size) if self.num_workers is None else self.num_workers
-        return _EndlessLoader(
+        return PictureLoader(
             self.train_dataset,
             batch_size=batch_size,
             sampler=InfiniteSampler(len(self.train_dataset), seed, rank, world_size, images_seen),
@@ -186,7 +186,7 @@ class BlueMarbleDataModule(BaseDataModule):
         self.test_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "test", self.cache))
 
 
-class _EndlessLoader(DataLoader[Tensor]):
+class PictureLoader(DataLoader[Tensor]):
     """A loader whose workers' user errors arrive as the one sentence that was raised."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]

@@ -1,5 +1,7 @@
 """Pictures as tensors: square, uint8, [3, R, R]; the change to floats happens later, on the device."""
 
+import hashlib
+
 import numpy as np
 import torch
 from PIL import Image
@@ -53,6 +55,15 @@ class ImageDataset(Dataset[Tensor]):
         image = square(self.source.read(index), self.resolution)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
+    @property
+    def location(self) -> str:
+        """Where the pictures are."""
+        return self.source.location
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change with any item; computed without decoding a picture."""
+        return hashlib.sha256(f"{self.source.fingerprint()} square lanczos {self.resolution}".encode()).hexdigest()
+
 
 class ArrayDataset(Dataset[Tensor]):
     """Item i: a copy of row i of a uint8 array [N, 3, R, R], RGB in [0, 255], in memory or memory-mapped.
@@ -72,6 +83,18 @@ class ArrayDataset(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         # A copy: a tensor that shares a read-only map could be written to.
         return torch.from_numpy(np.array(self.array[index]))
+
+    @property
+    def location(self) -> str:
+        """The mapped file, or "memory"."""
+        return str(self.array.filename) if isinstance(self.array, np.memmap) else "memory"
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change with any item, from every byte."""
+        digest = hashlib.sha256(str(self.array.shape).encode())
+        for start in range(0, len(self.array), 1024):
+            digest.update(self.array[start : start + 1024].tobytes())
+        return digest.hexdigest()
 
 
 def to_device_range(images: Tensor, flip_mask: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 A source knows names and bytes; cropping and resizing are the data set's (`cips_lab.data.dataset`).
 """
 
+import hashlib
 import io
 import os
 import struct
@@ -37,7 +38,7 @@ READ_ERRORS = (
 
 
 class ImageSource(Protocol):
-    """A numbered collection of pictures of any size. A subclass gives `__len__`, `name` and `open`."""
+    """A numbered collection of pictures of any size. A subclass gives `__len__`, `name`, `open` and `location`."""
 
     def __len__(self) -> int:
         """The number of pictures, at least 1."""
@@ -50,6 +51,19 @@ class ImageSource(Protocol):
     def open(self, index: int) -> IO[bytes]:
         """The encoded picture as a seekable binary stream."""
         ...
+
+    @property
+    def location(self) -> str:
+        """Where the collection is, as a full path or a name."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change when any picture or their order changes; here from every byte."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            with self.open(index) as stream:
+                digest.update(hashlib.sha256(stream.read()).digest())
+        return digest.hexdigest()
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index` in [0, len) to RGB at its own size.
@@ -95,6 +109,21 @@ class FolderSource(ImageSource):
     def open(self, index: int) -> IO[bytes]:
         return (self.path / self.files[index]).open("rb")
 
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def fingerprint(self) -> str:
+        """From names, sizes and modification times: no picture is read, and a million take seconds."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            try:
+                status = (self.path / file).stat()
+            except OSError as error:
+                raise UserError(f"{self.path / file}: gone since the folder was listed ({error.strerror})") from error
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        return digest.hexdigest()
+
 
 class ZipSource(ImageSource):
     """The pictures of a zip, such as StyleGAN's (`00000/img00000000.png`, ...; labels in `dataset.json` are ignored).
@@ -134,6 +163,18 @@ class ZipSource(ImageSource):
             self._archive, self._process = zipfile.ZipFile(self.path), os.getpid()
         # Read whole: Pillow seeks, and seeking backwards in a deflated entry starts over.
         return io.BytesIO(self._archive.read(self.entries[index]))
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def fingerprint(self) -> str:
+        """From names, sizes and checksums in the zip's table of contents: no picture is read."""
+        digest = hashlib.sha256()
+        with zipfile.ZipFile(self.path) as archive:
+            for entry in map(archive.getinfo, self.entries):
+                digest.update(f"{entry.filename}\0{entry.file_size}\0{entry.CRC}\0".encode())
+        return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_archive": None}

@@ -1,4 +1,4 @@
-"""Every metric's constants, in one place; what the papers and torch-fidelity 0.4 use unless a comment says otherwise."""
+"""Every metric's constants, in one place: what the papers and torch-fidelity 0.4 use."""
 
 from typing import Literal
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cips_lab.metrics.defaults import ISC_SPLITS, RNG_SEED
-from cips_lab.metrics.processes import share, total
+from cips_lab.metrics.processes import mine, total
 
 
 class Score(NamedTuple):
@@ -28,7 +28,7 @@ def inception_score(logits: Tensor, splits: int = ISC_SPLITS) -> Score:
         raise ValueError(f"{splits} splits need at least as many samples, got {count}")
     order = torch.from_numpy(np.random.RandomState(RNG_SEED).permutation(count)).to(logits.device)
     scores = torch.zeros(splits, dtype=torch.float64, device=logits.device)
-    for split in share(range(splits)):
+    for split in range(splits)[mine()]:
         log_p = logits[order[split * count // splits : (split + 1) * count // splits]].double().log_softmax(1)
         p = log_p.exp()
         divergence = (p * (log_p - p.mean(0).log())).sum(1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cips_lab.metrics.defaults import KID_COEFFICIENT, KID_DEGREE, KID_SUBSET_SIZE, KID_SUBSETS, RNG_SEED
 from cips_lab.metrics.precision import exact_float32
-from cips_lab.metrics.processes import share, total
+from cips_lab.metrics.processes import mine, total
 
 TILE = 2048
 
@@ -43,7 +43,7 @@ def kernel_distance(
     ]
     distances = torch.zeros(subsets, dtype=torch.float64, device=generated.device)
     with exact_float32():
-        for subset in share(range(subsets)):
+        for subset in range(subsets)[mine()]:
             of_generated, of_real = (index.to(generated.device) for index in drawn[subset])
             distances[subset] = squared_mmd(generated[of_generated], real[of_real])
     distances = total(distances)
@@ -78,7 +78,7 @@ def _sum(x: Tensor, y: Tensor) -> Tensor:
     result = torch.zeros((), dtype=torch.float64, device=x.device)
     pairs = [(a, b) for a in range(0, len(x), TILE) for b in range(0, len(y), TILE)]
     with exact_float32():
-        for a, b in share(pairs):
+        for a, b in pairs[mine()]:
             result += kernel(x[a : a + TILE], y[b : b + TILE]).sum()
     return total(result)
 
@@ -88,7 +88,7 @@ def _sum_within(x: Tensor) -> Tensor:
     result = torch.zeros((), dtype=torch.float64, device=x.device)
     pairs = [(a, b) for a in range(0, len(x), TILE) for b in range(a, len(x), TILE)]
     with exact_float32():
-        for a, b in share(pairs):
+        for a, b in pairs[mine()]:
             tile = kernel(x[a : a + TILE], x[b : b + TILE])
             result += tile.sum() - tile.trace() if a == b else 2 * tile.sum()
     return total(result)

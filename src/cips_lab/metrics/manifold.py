@@ -25,7 +25,7 @@ from cips_lab.metrics.neighbours import (
     upper_bounds,
 )
 from cips_lab.metrics.precision import exact_bfloat16
-from cips_lab.metrics.processes import share, total
+from cips_lab.metrics.processes import mine, total
 
 
 class Estimate(NamedTuple):
@@ -86,8 +86,8 @@ def manifold(
     Raises `ValueError` if a set has no more samples than neighbours.
     """
     orders = (neighbours, density_neighbours)
-    generated_radii = neighbour_distances(Points(generated, generated.double().mean(0)), orders[:1])
-    centre = real.double().mean(0)
+    generated_radii = neighbour_distances(Points(generated, generated.mean(0).double()), orders[:1])
+    centre = real.mean(0).double()
     x, y = Points(generated, centre), Points(real, centre)
     real_radii = neighbour_distances(y, orders)
     counts = count_inside(x, y, generated_radii[:, 0], real_radii)
@@ -105,14 +105,12 @@ def count_inside(x: Points, y: Points, generated_radii: Tensor, real_radii: Tens
     counts = Counts(*(torch.zeros(n, dtype=torch.int64, device=device) for n in (len(x), len(x), len(y), len(y))))
     pairs = [(rows, columns) for rows in tiles(len(x)) for columns in tiles(len(y))]
     with exact_bfloat16():
-        for rows, columns in share(pairs):
+        for rows, columns in pairs[mine()]:
             counts.add(near_pairs(x, y, rows, columns, generated_radii, real_radii))
     return Counts(total(counts.in_real), total(counts.in_open_real), total(counts.in_generated), total(counts.covering))
 
 
-def near_pairs(
-    x: Points, y: Points, rows: slice, columns: slice, generated_radii: Tensor, real_radii: Tensor
-) -> Pairs:
+def near_pairs(x: Points, y: Points, rows: slice, columns: slice, generated_radii: Tensor, real_radii: Tensor) -> Pairs:
     """The pairs of a tile that are in some ball, perhaps with others that are not; their distances compare rightly."""
     lower = lower_bounds(x, y, rows, columns)
     # Rounded up; the slack in the bounds is far larger than a tie.

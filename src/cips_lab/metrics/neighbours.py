@@ -12,12 +12,13 @@ distances in float64. So neither tiles, nor processes, nor devices, nor the orde
 """
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
 from cips_lab.metrics.precision import exact_bfloat16
-from cips_lab.metrics.processes import gather, rank, share, world_size
+from cips_lab.metrics.processes import gather, mine
 
 TILE = 2048  # points a side; a tile of distances is 16 MiB
 SPARE = 16  # candidates beyond the k nearest
@@ -104,10 +105,10 @@ def neighbour_distances(points: Points, orders: Sequence[int]) -> Tensor:
     if len(points) <= most:
         raise ValueError(f"{most} neighbours need at least {most + 1} points, got {len(points)}")
     lower, index = _candidates(points, min(most + SPARE, len(points) - 1))
-    mine = torch.arange(rank(), len(points), world_size(), device=lower.device)
-    distances = torch.cat(gather(_settle(points, mine, lower[mine], index[mine], orders)))
+    rows = torch.arange(len(points), device=lower.device)[mine()]
+    distances = torch.cat(gather(_settle(points, rows, lower[rows], index[rows], orders)))
     result = torch.empty_like(distances)
-    result[torch.cat(gather(mine))] = distances
+    result[torch.cat(gather(rows))] = distances
     return result
 
 
@@ -123,13 +124,13 @@ def _candidates(points: Points, count: int) -> tuple[Tensor, Tensor]:
 
     parts = tiles(len(points))
     with exact_bfloat16():
-        for a, b in share([(a, b) for a in range(len(parts)) for b in range(a, len(parts))]):
-            tile = lower_bounds(points, points, parts[a], parts[b])
-            if a == b:
+        for rows, columns in list(combinations_with_replacement(parts, 2))[mine()]:
+            tile = lower_bounds(points, points, rows, columns)
+            if rows == columns:
                 tile.fill_diagonal_(torch.inf)  # a point is not its own neighbour
             else:
-                offer(parts[b], parts[a], tile.T.contiguous())  # distances are symmetric: a product serves twice
-            offer(parts[a], parts[b], tile)
+                offer(columns, rows, tile.T.contiguous())  # distances are symmetric: a product serves twice
+            offer(rows, columns, tile)
     return _least(gather(lower), gather(index))
 
 

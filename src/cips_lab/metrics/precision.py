@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
 # Each may be set to round a float32 product's factors to tf32 or bf16 before they are multiplied.
-_OPERATIONS = (
+_OPERATIONS: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,
-    torch.backends.mkldnn.matmul,
-    torch.backends.mkldnn.conv,
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
 )
 
 
@@ -40,10 +41,9 @@ def _precisions(accelerator_product: str, cpu_product: str) -> Iterator[None]:
         if accelerator is not None:
             stack.enter_context(torch.autocast(accelerator.type, enabled=False))
         try:
-            for operation in _OPERATIONS:
-                operation.fp32_precision = "ieee"
-            torch.backends.cuda.matmul.fp32_precision = accelerator_product
-            torch.backends.mkldnn.matmul.fp32_precision = cpu_product
+            wanted = (accelerator_product, cpu_product, "ieee", "ieee")
+            for operation, precision in zip(_OPERATIONS, wanted, strict=True):
+                operation.fp32_precision = precision
             yield
         finally:
             for operation, precision in zip(_OPERATIONS, before, strict=True):

@@ -3,14 +3,9 @@
 Sample i belongs to process i mod N. Nothing is padded and nothing is computed by one process alone.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import torch.distributed as dist
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
-
-T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -23,9 +18,9 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
-    """Which of the items belong here: number rank, rank + world_size, ..."""
-    return items[rank() :: world_size()]
+def mine() -> slice:
+    """Which of a list of things belong here: number rank, rank + world_size, ..."""
+    return slice(rank(), None, world_size())
 
 
 def total(values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 `Moments` and `FeatureBank` are `torchmetrics.Metric`s: usable in any Lightning module, no part of its state_dict.
 """
 
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -11,24 +12,29 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class Gaussian(NamedTuple):
+@dataclass(frozen=True)
+class Gaussian:
     """Mean [D] and unbiased covariance [D, D] of `count` samples, float64."""
 
     count: int
     mean: Tensor
     covariance: Tensor
 
+    def to(self, device: torch.device | str) -> "Gaussian":
+        """The same on another device."""
+        return Gaussian(self.count, self.mean.to(device), self.covariance.to(device))
+
 
 class Scatter(NamedTuple):
-    """Sums that can be merged: count, int64 []; mean [D]; sum of (x - mean)(x - mean)^T [D, D], float64."""
+    """Sums that can be merged: number, int64 []; mean [D]; sum of (x - mean)(x - mean)^T [D, D], float64."""
 
-    count: Tensor
+    number: Tensor
     mean: Tensor
     scatter: Tensor
 
     def gaussian(self) -> Gaussian:
         """Raises `ValueError` for fewer than two samples."""
-        count = int(self.count)
+        count = int(self.number)
         if count < 2:
             raise ValueError(f"a covariance needs at least two samples, got {count}")
         return Gaussian(count, self.mean, self.scatter / (count - 1))
@@ -45,11 +51,11 @@ def scatter_of(features: Tensor) -> Scatter:
 
 def merge(a: Scatter, b: Scatter) -> Scatter:
     """Scatter of two sets together (Chan, Golub & LeVeque 1983, equation 2.1): no large squares are subtracted."""
-    count = a.count + b.count
+    count = a.number + b.number
     delta = b.mean - a.mean
-    weight = b.count.double() / count.clamp(min=1)
+    weight = b.number.double() / count.clamp(min=1)
     return Scatter(
-        count, a.mean + delta * weight, a.scatter + b.scatter + torch.outer(delta, delta) * (a.count * weight)
+        count, a.mean + delta * weight, a.scatter + b.scatter + torch.outer(delta, delta) * (a.number * weight)
     )
 
 

@@ -1,0 +1,93 @@
+"""Pictures to features, each process its share, on every process all of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from cips_lab.data.datamodule import PictureLoader
+from cips_lab.metrics.extractors import Extractor
+from cips_lab.metrics.processes import mine, rank, total
+from cips_lab.metrics.statistics import FeatureBank, Gaussian, Moments
+
+
+class PictureSet(Protocol):
+    """Real pictures: a data set of this package, or one with these members."""
+
+    resolution: int
+
+    @property
+    def location(self) -> str:
+        """Where they are."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Tensor:
+        """uint8 [3, R, R]."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Digits that change with any picture."""
+        ...
+
+
+class Collected(NamedTuple):
+    """Of all samples, in their order, the same on every process."""
+
+    features: Tensor  # float32 [N, D]
+    gaussian: Gaussian
+    logits: Tensor | None  # float32 [N, C], where they were asked for
+
+
+def batches_of(pictures: PictureSet, count: int, batch_size: int, num_workers: int = 0) -> Iterator[Tensor]:
+    """This process's share of the first `count` pictures: uint8 [b, 3, R, R], b <= batch_size.
+
+    Raises `UserError` for a picture that cannot be read.
+    """
+    share: Dataset[Tensor] = Subset(pictures, range(count)[mine()])  # type: ignore[arg-type]
+    yield from PictureLoader(share, batch_size=batch_size, num_workers=num_workers)
+
+
+def collect(
+    batches: Iterable[Tensor], extractors: Sequence[Extractor], count: int, logits: bool = False
+) -> list[Collected]:
+    """Features by each of the extractors, from one pass over the pictures.
+
+    Args:
+        batches: uint8 [b, 3, H, W] of this process's samples, number rank, rank + world_size, ... of `count`, in order.
+        extractors: on one device.
+        count: samples of all processes together.
+        logits: whether to keep those of the first extractor.
+
+    Raises:
+        ValueError: the batches do not hold this process's samples exactly once; on every process.
+    """
+    device = extractors[0].device
+    home = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    moments = [Moments(extractor.features).to(home) for extractor in extractors]
+    banks = [FeatureBank(extractor.features).to(home) for extractor in extractors]
+    classes = FeatureBank(extractors[0].classes or 0).to(home)
+    numbers = torch.arange(count, device=home)[mine()]
+    seen = 0
+    for images in batches:
+        seen += len(images)
+        if seen > len(numbers):
+            break
+        these = numbers[seen - len(images) : seen]
+        for extractor, moment, bank in zip(extractors, moments, banks, strict=True):
+            extracted = extractor(images.to(device, non_blocking=True))
+            features = extracted.features.to(home)
+            moment.update(features)
+            bank.update(features, these)
+            if logits and extractor is extractors[0]:
+                classes.update(extracted.logits.to(home), these)
+    # Before the exchange: a process that raised alone would leave the others waiting.
+    if total(torch.tensor(int(seen != len(numbers)), device=home)):
+        raise ValueError(f"process {rank()} was given {seen} pictures; its share of {count} is {len(numbers)}")
+    return [
+        Collected(bank.compute(), moment.compute(), classes.compute() if logits and number == 0 else None)
+        for number, (bank, moment) in enumerate(zip(banks, moments, strict=True))
+    ]

@@ -1,0 +1,165 @@
+"""Statistics of the real pictures, on disk, so that an evaluation reads no real picture twice.
+
+A file holds the features, their mean and covariance; its name holds a key that changes with whatever changes them: the
+data set's fingerprint (a folder's names, sizes and modification times; a zip's names, sizes and checksums; an array's
+bytes), the resolution, the number of pictures, and the network's name and weights. The key is computed without reading
+a picture, and a file is never written over with something else. They lie in `metrics/` below `cache_folder`.
+"""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cips_lab.data.blue_marble import cache_folder
+from cips_lab.errors import UserError
+from cips_lab.metrics.collect import PictureSet, batches_of, collect
+from cips_lab.metrics.extractors import Extractor
+from cips_lab.metrics.processes import total, world_size
+from cips_lab.metrics.statistics import Gaussian
+
+VERSION = "cips_lab.reference.1"  # raise the number when preprocessing or the file's content changes
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What one extractor sees in the first `count` pictures of a data set."""
+
+    features: Tensor  # float32 [count, D], in the data set's order
+    gaussian: Gaussian
+    resolution: int
+    location: str
+    path: Path
+
+    @property
+    def count(self) -> int:
+        """The number of real pictures."""
+        return len(self.features)
+
+
+def reference_path(pictures: PictureSet, extractor: Extractor, count: int, cache: str | Path | None = None) -> Path:
+    """The file of a data set's first `count` pictures; it need not exist. No picture is read."""
+    recipe = f"{VERSION} {pictures.fingerprint()} {pictures.resolution} {count} {extractor.name} "
+    key = hashlib.sha256((recipe + extractor.weights_hash).encode()).hexdigest()[:16]
+    name = f"{_prefix(extractor, pictures.resolution)}{count}_{key}.safetensors"
+    return _folder(cache) / name
+
+
+def references(
+    pictures: PictureSet,
+    extractors: Sequence[Extractor],
+    count: int,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    cache: str | Path | None = None,
+) -> list[Reference]:
+    """For each extractor, what is on disk; what is not is computed, all processes together, and kept.
+
+    Raises `UserError` for a picture that cannot be read, a damaged file, or a cache that cannot be written.
+    """
+    paths = [reference_path(pictures, extractor, count, cache) for extractor in extractors]
+    # All processes must take the same turn, and machines may have caches of their own.
+    found = total(torch.tensor([path.exists() for path in paths], device=extractors[0].device).int()) == world_size()
+    missing = [extractor for extractor, is_there in zip(extractors, found, strict=True) if not is_there]
+    computed = {}
+    if missing:
+        collected = collect(batches_of(pictures, count, batch_size, num_workers), missing, count)
+        computed = {extractor.name: part for extractor, part in zip(missing, collected, strict=True)}
+    results = []
+    for path, extractor in zip(paths, extractors, strict=True):
+        if extractor.name not in computed:
+            results.append(read(path))
+            continue
+        features, gaussian, _ = computed[extractor.name]
+        result = Reference(features.cpu(), gaussian.to("cpu"), pictures.resolution, pictures.location, path)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            write(result, extractor)
+        results.append(result)
+    return results
+
+
+def recorded(
+    location: str, resolution: int, extractor: Extractor, most: int, cache: str | Path | None = None
+) -> Reference | None:
+    """The newest file about at most `most` pictures that were at `location`, for when they are there no longer.
+
+    Not for pictures that are there: they may have changed.
+    """
+    newest_first = sorted(
+        _folder(cache).glob(f"{_prefix(extractor, resolution)}*.safetensors"),
+        key=lambda path: path.stat().st_mtime_ns,
+        reverse=True,
+    )
+    for path in newest_first:
+        metadata = _metadata(path)
+        same = metadata["location"] == location and metadata["weights_hash"] == extractor.weights_hash
+        if same and int(metadata["count"]) <= most:
+            return read(path)
+    return None
+
+
+def write(reference: Reference, extractor: Extractor) -> None:
+    """Beside its place, then renamed: processes that start together write the same, and none reads a part.
+
+    Raises `UserError` if the folder cannot be written.
+    """
+    tensors = {
+        "features": reference.features.contiguous(),
+        "mean": reference.gaussian.mean,
+        "covariance": reference.gaussian.covariance,
+    }
+    metadata = {
+        "format": VERSION,
+        "location": reference.location,
+        "resolution": str(reference.resolution),
+        "count": str(reference.count),
+        "extractor": extractor.name,
+        "weights_hash": extractor.weights_hash,
+    }
+    temporary = reference.path.with_name(f"{reference.path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+            temporary.replace(reference.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"paths.cache={temporary.parent} cannot be written ({error}); set paths.cache to another folder"
+        ) from error
+
+
+def read(path: Path) -> Reference:
+    """Raises `UserError` if the file is damaged."""
+    metadata = _metadata(path)
+    with safe_open(path, framework="pt") as file:
+        features, mean, covariance = (file.get_tensor(name) for name in ("features", "mean", "covariance"))
+    gaussian = Gaussian(len(features), mean, covariance)
+    return Reference(features, gaussian, int(metadata["resolution"]), metadata["location"], path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it and it is computed again") from error
+    if metadata.get("format") != VERSION:
+        raise UserError(f"{path} holds no statistics of this version; delete it and they are computed again")
+    return metadata
+
+
+def _prefix(extractor: Extractor, resolution: int) -> str:
+    return f"{extractor.name}_{resolution}_"
+
+
+def _folder(cache: str | Path | None) -> Path:
+    return cache_folder(cache) / "metrics"
