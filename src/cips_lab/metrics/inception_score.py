@@ -1,5 +1,6 @@
 """Inception Score (Salimans et al., NeurIPS 2016): exp of the mean divergence of p(class | picture) from p(class)."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +31,8 @@ def inception_score(logits: Tensor, splits: int = ISC_SPLITS) -> Score:
     scores = torch.zeros(splits, dtype=torch.float64, device=logits.device)
     for split in range(splits)[mine()]:
         log_p = logits[order[split * count // splits : (split + 1) * count // splits]].double().log_softmax(1)
-        p = log_p.exp()
-        divergence = (p * (log_p - p.mean(0).log())).sum(1)
+        log_q = log_p.logsumexp(0) - math.log(len(log_p))  # of the mean; a class that no picture has stays finite
+        divergence = (log_p.exp() * (log_p - log_q)).sum(1)
         scores[split] = divergence.mean().exp()
     scores = total(scores)
     return Score(float(scores.mean()), float(scores.std(correction=0)))

@@ -94,7 +94,7 @@ def manifold(
     return Manifold(
         precision=_estimate(counts.in_real > 0),
         recall=_estimate(counts.in_generated > 0),
-        density=_estimate(counts.in_open_real / density_neighbours),
+        density=_estimate(counts.in_open_real.double() / density_neighbours),
         coverage=_estimate(counts.covering > 0),
     )
 

@@ -22,6 +22,7 @@ from cips_lab.metrics.processes import gather, mine
 
 TILE = 2048  # points a side; a tile of distances is 16 MiB
 SPARE = 16  # candidates beyond the k nearest
+ROWS = 256  # points whose distances to all others are formed at once, where that is needed
 PAIRS = 64  # pairs of points whose difference is formed at once: what the cache holds
 TIE = 1e-12  # squared distances that differ by less, relative to |x|^2 + |y|^2, are equal: float64's own bound
 
@@ -163,7 +164,8 @@ def _settle(points: Points, rows: Tensor, lower: Tensor, index: Tensor, orders: 
     if index.shape[1] < len(points) - 1:
         # A point that is no candidate might be nearer: as among many near-duplicates.
         unsettled = (lower[:, -1] <= torch.stack(ceilings).amax(0)[:, 0]).nonzero()[:, 0]
-        for part in unsettled.split(TILE // 8):
+        for start in range(0, len(unsettled), ROWS):
+            part = unsettled[start : start + ROWS]
             result[part] = _search(points, rows[part], orders)
     return result
 

@@ -3,7 +3,6 @@
 `Moments` and `FeatureBank` are `torchmetrics.Metric`s: usable in any Lightning module, no part of its state_dict.
 """
 
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -12,17 +11,16 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """Mean [D] and unbiased covariance [D, D] of `count` samples, float64."""
+class Gaussian(NamedTuple):
+    """Mean [D] and unbiased covariance [D, D] of a number of samples, float64."""
 
-    count: int
+    number: int
     mean: Tensor
     covariance: Tensor
 
     def to(self, device: torch.device | str) -> "Gaussian":
         """The same on another device."""
-        return Gaussian(self.count, self.mean.to(device), self.covariance.to(device))
+        return Gaussian(self.number, self.mean.to(device), self.covariance.to(device))
 
 
 class Scatter(NamedTuple):
