@@ -63,9 +63,7 @@ NAMES = ["gaussian", "far", "duplicates", "nearly", "collapsed", "apart"]
 
 @pytest.mark.parametrize("tile", [7, 2048])
 @pytest.mark.parametrize("sets", SETS, ids=NAMES)
-def test_is_the_loop(
-    sets: Callable[[], tuple[Tensor, Tensor]], tile: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_is_the_loop(sets: Callable[[], tuple[Tensor, Tensor]], tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "TILE", tile)
     generated, real = sets()
     expected = by_loops(generated.numpy(), real.numpy(), 3, 5)
