@@ -2,8 +2,8 @@
 
     python benchmarks/prdc.py [--count 20000] [--features 2048] [--threads N] [--output prdc.json]
 
-Standard normal features, in which distances are as alike as they can be: the hardest case for ours. Each of the two runs
-in a process of its own, so that its peak of memory is its own; ours computes density and coverage as well.
+Standard normal features, in which distances are as alike as they can be: the hardest case for ours. Each runs in a
+process of its own, so that its peak of memory is its own; ours computes density and coverage as well.
 """
 
 import argparse

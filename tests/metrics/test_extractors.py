@@ -127,9 +127,8 @@ class TestPrecision:
         torch.set_float32_matmul_precision("high")
         before = torch.backends.cuda.matmul.fp32_precision
         try:
-            with pytest.raises(RuntimeError, match="inside"), exact_float32():
-                assert torch.backends.cuda.matmul.fp32_precision == "ieee"
-                raise RuntimeError("inside")
+            with pytest.raises(RuntimeError, match="inside now: ieee"), exact_float32():
+                raise RuntimeError(f"inside now: {torch.backends.cuda.matmul.fp32_precision}")
             assert torch.backends.cuda.matmul.fp32_precision == before == "tf32"
         finally:
             torch.set_float32_matmul_precision("highest")

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,16 @@ def worker(rank: int, world: int, port: int, task: str, folder: Path) -> None:
 
 
 def run(task: str, world: int, folder: Path) -> list[dict[str, Any]]:
+    folder.mkdir()
+    mp.start_processes(worker, (world, free_port(), task, folder), nprocs=world, start_method="spawn")
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder.mkdir()
-    mp.start_processes(worker, (world, port, task, folder), nprocs=world, start_method="spawn")
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
+        port: int = free.getsockname()[1]
+    return port
 
 
 @pytest.mark.timeout(600)
@@ -120,9 +125,9 @@ def test_evaluations_agree(task: str, tmp_path: Path) -> None:
         for name, value in alone["results"].items():
             found = outputs[0]["results"][name]
             assert found == (pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value), name
-        assert sorted(sum((output["made"] for output in outputs), [])) == list(range(count))
+        assert sorted(chain(*(output["made"] for output in outputs))) == list(range(count))
         # Each real picture once, by one process; the second evaluation read none.
-        assert sorted(sum((output["read"] for output in outputs), [])) == sorted(alone["read"])
+        assert sorted(chain(*(output["read"] for output in outputs))) == sorted(alone["read"])
         assert len(set(alone["read"])) == len(alone["read"])
 
 
@@ -134,12 +139,9 @@ def test_statistics_agree(world: int, tmp_path: Path) -> None:
         assert output["covariance"] == pytest.approx(alone["covariance"], rel=1e-12)
 
 
-def test_a_share_that_is_too_short_fails_everywhere(tmp_path: Path) -> None:
+def test_a_share_that_is_too_short_fails_everywhere() -> None:
     with pytest.raises(mp.ProcessRaisedException, match="was given 2 pictures; its share of 5 is"):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        mp.start_processes(short_worker, (2, port), nprocs=2, start_method="spawn")
+        mp.start_processes(short_worker, (2, free_port()), nprocs=2, start_method="spawn")
 
 
 def short_worker(rank: int, world: int, port: int) -> None:

@@ -52,7 +52,7 @@ def test_is_what_the_extractor_sees(folder: Path, extractor: Extractor, tmp_path
     found = reference(listed(folder), extractor, tmp_path)
     features = extractor(torch.from_numpy(noise_pictures(COUNT, seed=0))).features
     torch.testing.assert_close(found.features, features)
-    np.testing.assert_allclose(found.gaussian.covariance, np.cov(features.double().T), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.gaussian.covariance, np.cov(found.features.double().T), rtol=1e-9, atol=1e-12)
     assert found.count == found.gaussian.number == COUNT
 
 
