@@ -188,6 +188,15 @@ def test_two_extractors(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     assert real.manifold.features.shape == (80, 24)
 
 
+def test_one_network_is_loaded_once(options: dict[str, Any], tmp_path: Path) -> None:
+    evaluator = Evaluator(**options, manifold_extractor=options["extractor"])
+    assert len(evaluator.extractors) == 1
+    real = evaluator.reference(REAL)
+    assert real.main is real.manifold
+    evaluator.to("meta")
+    assert evaluator.extractors[0].device.type == "meta"
+
+
 def test_better_pictures_score_better(options: dict[str, Any]) -> None:
     evaluator = Evaluator(**options)
     real = evaluator.reference(REAL)

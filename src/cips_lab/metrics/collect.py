@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
+from tqdm import tqdm
 
 from cips_lab.data.datamodule import PictureLoader
 from cips_lab.metrics.extractors import Extractor
@@ -52,7 +53,11 @@ def batches_of(pictures: PictureSet, count: int, batch_size: int, num_workers: i
 
 
 def collect(
-    batches: Iterable[Tensor], extractors: Sequence[Extractor], count: int, logits: bool = False
+    batches: Iterable[Tensor],
+    extractors: Sequence[Extractor],
+    count: int,
+    logits: bool = False,
+    title: str = "Features",
 ) -> list[Collected]:
     """Features by each of the extractors, from one pass over the pictures.
 
@@ -61,6 +66,7 @@ def collect(
         extractors: on one device.
         count: samples of all processes together.
         logits: whether to keep those of the first extractor.
+        title: of the progress bar.
 
     Raises:
         ValueError: the batches do not hold this process's samples exactly once; on every process.
@@ -72,18 +78,21 @@ def collect(
     classes = FeatureBank(extractors[0].classes or 0).to(home)
     numbers = torch.arange(count, device=home)[mine()]
     seen = 0
-    for images in batches:
-        seen += len(images)
-        if seen > len(numbers):
-            break
-        these = numbers[seen - len(images) : seen]
-        for extractor, moment, bank in zip(extractors, moments, banks, strict=True):
-            extracted = extractor(images.to(device, non_blocking=True))
-            features = extracted.features.to(home)
-            moment.update(features)
-            bank.update(features, these)
-            if logits and extractor is extractors[0]:
-                classes.update(extracted.logits.to(home), these)
+    # disable=None: no bar in a log file; delay: none for what takes a moment.
+    with tqdm(total=len(numbers), desc=title, unit=" pictures", delay=2, disable=None if rank() == 0 else True) as bar:
+        for images in batches:
+            seen += len(images)
+            if seen > len(numbers):
+                break
+            these = numbers[seen - len(images) : seen]
+            for extractor, moment, bank in zip(extractors, moments, banks, strict=True):
+                extracted = extractor(images.to(device, non_blocking=True))
+                features = extracted.features.to(home)
+                moment.update(features)
+                bank.update(features, these)
+                if logits and extractor is extractors[0]:
+                    classes.update(extracted.logits.to(home), these)
+            bar.update(len(images))
     # Before the exchange: a process that raised alone would leave the others waiting.
     if total(torch.tensor(int(seen != len(numbers)), device=home)):
         raise ValueError(f"process {rank()} was given {seen} pictures; its share of {count} is {len(numbers)}")

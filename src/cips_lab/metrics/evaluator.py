@@ -107,7 +107,7 @@ class Evaluator:
         self.num_samples = num_samples
         self.num_real = num_real
         self.weights = weights
-        self.manifold_weights = manifold_weights if manifold_extractor else weights
+        self.manifold_weights = weights if self.manifold_extractor == extractor else manifold_weights
         self.kid_subsets = kid_subsets
         self.kid_subset_size = kid_subset_size
         self.isc_splits = isc_splits
@@ -118,6 +118,14 @@ class Evaluator:
         self.cache = cache
         self.device = torch.device(device)
         self._check_count(num_samples, "metrics.num_samples")
+
+    def to(self, device: torch.device | str) -> "Evaluator":
+        """Compute there from now on."""
+        self.device = torch.device(device)
+        if "extractors" in self.__dict__:
+            for extractor in self.extractors:
+                extractor.to(self.device)
+        return self
 
     # ------------------------------------------------------------------ what goes in
 
@@ -156,7 +164,7 @@ class Evaluator:
                 f"metrics.names: isc needs a classifier, and {self.extractor} is none; "
                 f"leave isc out, or choose metrics.extractor=inception"
             )
-        if (self.manifold_extractor, self.manifold_weights) != (self.extractor, self.weights):
+        if self.manifold_extractor != self.extractor:
             option = "metrics.manifold_weights"
             loaded.append(load_extractor(self.manifold_extractor, self.manifold_weights, self.device, option))
         return loaded
@@ -179,7 +187,7 @@ class Evaluator:
         self._check_count(count, "the number of generated pictures")
         with_score = self._wants("isc")
         checked = self._of_resolution(batches, real.main.resolution)
-        collected = collect(checked, self.extractors, count, logits=with_score)
+        collected = collect(checked, self.extractors, count, with_score, "Generated pictures")
         return self._results(collected[0], collected[-1], real)
 
     def evaluate_pictures(self, pictures: PictureSet, real: Real) -> Results:

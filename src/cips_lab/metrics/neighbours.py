@@ -174,6 +174,6 @@ def _search(points: Points, rows: Tensor, orders: Sequence[int]) -> Tensor:
     """As `_settle`, from all distances in float64."""
     distances = torch.cat([exact_tile(points, points, rows, columns) for columns in tiles(len(points))], dim=1)
     distances.clamp_(min=0)
-    distances[torch.arange(len(rows)), rows] = torch.inf
+    distances[torch.arange(len(rows), device=rows.device), rows] = torch.inf
     least = distances.topk(max(orders), largest=False).values
     return least[:, [k - 1 for k in orders]]

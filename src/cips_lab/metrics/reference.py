@@ -70,7 +70,8 @@ def references(
     missing = [extractor for extractor, is_there in zip(extractors, found, strict=True) if not is_there]
     computed = {}
     if missing:
-        collected = collect(batches_of(pictures, count, batch_size, num_workers), missing, count)
+        batches = batches_of(pictures, count, batch_size, num_workers)
+        collected = collect(batches, missing, count, title="Real pictures")
         computed = {extractor.name: part for extractor, part in zip(missing, collected, strict=True)}
     results = []
     for path, extractor in zip(paths, extractors, strict=True):
