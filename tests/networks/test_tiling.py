@@ -194,3 +194,36 @@ def test_bf16_autocast_reaches_the_recomputed_tiles(monkeypatch: pytest.MonkeyPa
     assert seen == [torch.bfloat16] * 4
     assert image.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in generator.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("budget", [KEEP, RECOMPUTE], ids=["kept", "recomputed"])
+def test_tiles_are_halved_where_memory_runs_out(
+    budget: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A device that holds graphs of 20 pixels in all, and 40 pixels without one."""
+    monkeypatch.setattr(tiling, "KEEP_BYTES", budget)
+    shared, rows = torch.randn(4, 3, requires_grad=True), torch.randn(100, 4, requires_grad=True)
+    phase, held = "forward", 0
+
+    def function(weights: tiling.Tensors, by_row: tiling.Tensors, here: slice) -> Tensor:
+        nonlocal held
+        assert weights[0] is not None
+        assert by_row[0] is not None
+        graph = torch.is_grad_enabled()
+        pixels = here.stop - here.start
+        held = pixels + (held if phase == "forward" and here.start > 0 else 0)  # the backward pass frees as it goes
+        if held > 20 if graph else pixels > 40:
+            raise torch.OutOfMemoryError("out of memory")
+        return torch.tanh(by_row[0] @ weights[0])[None]
+
+    out = synthesize_tiled(function, [shared], [rows], 100, 100, may_shrink=True)
+    phase = "backward"
+    actual = torch.autograd.grad(out.square().sum(), [shared, rows])
+    expected = torch.autograd.grad(torch.tanh(rows @ shared).square().sum(), [shared, rows])
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    assert "tiles of 50 pixels" in caplog.text
+    assert "tiles of 13 pixels" in caplog.text
+    assert ("instead of kept" in caplog.text) == (budget == KEEP)
+    with pytest.raises(torch.OutOfMemoryError):  # a size that was asked for is not changed behind one's back
+        synthesize_tiled(function, [shared], [rows], 100, 100).sum().backward()

@@ -269,8 +269,7 @@ class CIPSGenerator(nn.Module):
             noise_seed: see `run`.
             tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
         """
-        size = choose_tile(tile, self.resolution**2, len(w), self.width, w.device)
-        rgb = self._tiled(w, self.native_coords, noise_seed, size, native=True)
+        rgb = self._tiled(w, self.native_coords, noise_seed, tile, native=True)
         return to_images(rgb, self.resolution, self.resolution)
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
@@ -293,10 +292,10 @@ class CIPSGenerator(nn.Module):
         height, width, _ = grid.shape
         if w.dim() == 4:
             w = w.flatten(1, 2)
-        size = choose_tile("auto" if tile is None else tile, height * width, len(w), self.width, w.device)
-        return to_images(self._tiled(w, grid.reshape(-1, 2), noise_seed, size, native=False), height, width)
+        tile = "auto" if tile is None else tile
+        return to_images(self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, native=False), height, width)
 
-    def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: int, *, native: bool) -> Tensor:
+    def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, *, native: bool) -> Tensor:
         """[B, P, 3] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
         encoding = self.encoding
         direct = native and encoding.reads_table_directly()
@@ -326,7 +325,8 @@ class CIPSGenerator(nn.Module):
             shared=[*frequencies, None if direct else table, *leaves],
             by_row=[w.transpose(0, 1) if per_pixel else None, table if direct else None],
             pixels=len(coords),
-            tile=tile,
+            tile=choose_tile(tile, len(coords), len(w), self.width, w.device),
+            may_shrink=tile == "auto",
             graph_bytes=4 * len(w) * len(coords) * self.features_per_pixel,
         )
 

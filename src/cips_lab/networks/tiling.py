@@ -83,6 +83,7 @@ def synthesize_tiled(
     pixels: int,
     tile: int,
     graph_bytes: int = 0,
+    may_shrink: bool = False,
 ) -> Tensor:
     """All pixels of a picture, tile by tile, with gradients to every tensor that wants them.
 
@@ -94,16 +95,17 @@ def synthesize_tiled(
         tile: pixels a tile.
         graph_bytes: estimated size of all tiles' graphs. Up to `KEEP_BYTES` they are kept, and nothing is computed
             twice; beyond, each is made again in the backward pass.
+        may_shrink: whether tiles are halved where the device's memory runs out, and the pass begun again.
 
     Returns:
         [B, pixels, C].
     """
     wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*shared, *by_row))
-    plan = _Plan(function, len(shared), tiles_of(pixels, tile), graph_bytes <= KEEP_BYTES)
+    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= KEEP_BYTES, may_shrink)
     if wants_gradient:
         return _TiledSynthesis.apply(plan, *shared, *by_row)
     with torch.no_grad():
-        return plan.without_graph([*shared, *by_row])
+        return plan.attempt(lambda: plan.without_graph([*shared, *by_row]))
 
 
 @dataclass
@@ -112,8 +114,31 @@ class _Plan:
 
     function: PixelFunction
     shared: int  # how many of the tensors are shared; the others are by row
-    tiles: list[slice]
+    pixels: int
+    tile: int
     keep: bool
+    may_shrink: bool
+
+    @property
+    def tiles(self) -> list[slice]:
+        return tiles_of(self.pixels, self.tile)
+
+    def attempt(self, work: Callable[[], Tensors | Tensor]) -> Any:
+        """Do the work; where memory runs out, do it again keeping less at once."""
+        while True:
+            try:
+                return work()
+            except torch.OutOfMemoryError:
+                if not self.may_shrink or (self.tile == 1 and not self.keep):
+                    raise
+            if self.keep:
+                self.keep = False
+                log.warning("out of memory: graphs of tiles are made again in the backward pass instead of kept")
+            else:
+                self.tile = -(-self.tile // 2)
+                log.warning(
+                    "out of memory: tiles of %d pixels from now on; trainer.tile=%d avoids this", *[self.tile] * 2
+                )
 
     def cut(self, tensors: Tensors, rows: slice) -> list[Tensor | None]:
         return [None if t is None else t[rows] for t in tensors[self.shared :]]
@@ -123,7 +148,7 @@ class _Plan:
         for rows in self.tiles:
             part = self.function(tensors[: self.shared], self.cut(tensors, rows), rows)
             if result is None:
-                result = part.new_empty(part.shape[0], self.tiles[-1].stop, part.shape[2])
+                result = part.new_empty(part.shape[0], self.pixels, part.shape[2])
             result[:, rows] = part
         assert result is not None
         return result
@@ -144,6 +169,13 @@ class _Piece:
     cut: list[Tensor | None]
     rows: slice
 
+    def backward(self, gradient: Tensor, by_row: list[Tensor | None]) -> None:
+        """Add to the leaves' gradients, and write the rows' own."""
+        torch.autograd.backward(self.output, gradient[:, self.rows])
+        for whole, part in zip(by_row, self.cut, strict=True):
+            if whole is not None and part is not None:
+                whole[self.rows] = 0 if part.grad is None else part.grad
+
 
 class _TiledSynthesis(torch.autograd.Function):
     @staticmethod
@@ -152,12 +184,16 @@ class _TiledSynthesis(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         device = next(t.device.type for t in tensors if t is not None)
         ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        if not plan.keep:
-            return plan.without_graph(tensors)
-        needed = ctx.needs_input_grad[1:]
-        ctx.leaves = _leaves(tensors[: plan.shared], needed)
-        ctx.pieces = [plan.with_graph(ctx.leaves, tensors, needed, rows) for rows in plan.tiles]
-        return torch.cat([piece.output.detach() for piece in ctx.pieces], dim=1)
+
+        def work() -> Tensor:
+            if not plan.keep:
+                return plan.without_graph(tensors)
+            needed = ctx.needs_input_grad[1:]
+            ctx.leaves = _leaves(tensors[: plan.shared], needed)
+            ctx.pieces = [plan.with_graph(ctx.leaves, tensors, needed, rows) for rows in plan.tiles]
+            return torch.cat([piece.output.detach() for piece in ctx.pieces], dim=1)
+
+        return plan.attempt(work)
 
     @staticmethod
     @once_differentiable
@@ -168,18 +204,21 @@ class _TiledSynthesis(torch.autograd.Function):
             torch.empty_like(t) if need and t is not None else None
             for t, need in zip(tensors[plan.shared :], needed[plan.shared :], strict=True)
         ]
-        leaves = ctx.leaves if plan.keep else _leaves(tensors[: plan.shared], needed)
-        device, dtype, enabled = ctx.autocast
-        for i, rows in enumerate(plan.tiles):
-            if plan.keep:
-                piece, ctx.pieces[i] = ctx.pieces[i], None
-            else:
-                with torch.autocast(device, dtype, enabled):
+
+        def kept() -> Tensors:
+            while ctx.pieces:  # each graph is freed once it was used
+                ctx.pieces.pop(0).backward(gradient, by_row)
+            return ctx.leaves
+
+        def recomputed() -> Tensors:
+            leaves = _leaves(tensors[: plan.shared], needed)
+            for rows in plan.tiles:
+                with torch.autocast(*ctx.autocast):
                     piece = plan.with_graph(leaves, tensors, needed, rows)
-            torch.autograd.backward(piece.output, gradient[:, rows])
-            for whole, part in zip(by_row, piece.cut, strict=True):
-                if whole is not None and part is not None:
-                    whole[rows] = 0 if part.grad is None else part.grad
+                piece.backward(gradient, by_row)
+            return leaves
+
+        leaves = kept() if plan.keep else plan.attempt(recomputed)
         return None, *(None if leaf is None else leaf.grad for leaf in leaves), *by_row
 
 
