@@ -23,10 +23,11 @@ class FourierOptions(TypedDict, total=False):
 
 
 class EmbeddingOptions(TypedDict, total=False):
-    """features: length of each vector; std: of the initial table (official: 1)."""
+    """features: length of each vector; std: of the initial table (official: 1); lr_multiplier: see the class."""
 
     features: int
     std: float
+    lr_multiplier: float
 
 
 class PixelProgram(NamedTuple):

@@ -50,18 +50,30 @@ class CoordinateEmbedding(nn.Module):
         resolution: native resolution R; the table has R * R rows.
         features: length of a vector.
         std: the table is drawn from N(0, std^2) (1 in the released code).
+        lr_multiplier: learning rate of the table relative to the other layers. Adam moves every entry by its learning
+            rate whatever the gradient's size, so a small table turns into speckle before it has learned anything; a
+            multiplier below 1 leaves the first shapes to the smooth Fourier features.
         lookup: ``aligned`` puts table entry (i, j) at native pixel (i, j), so that any grid agrees with training;
             ``official`` is what the released code does outside training: `grid_sample(align_corners=False)` at the
             same coordinates, half an entry off at the edges.
     """
 
-    def __init__(self, resolution: int, features: int, std: float = 1.0, lookup: Lookup = "aligned") -> None:
+    def __init__(
+        self,
+        resolution: int,
+        features: int,
+        std: float = 1.0,
+        lr_multiplier: float = 1.0,
+        lookup: Lookup = "aligned",
+    ) -> None:
         super().__init__()
         if lookup not in ("aligned", "official"):
             raise ValueError(f"embedding_lookup must be aligned or official, not {lookup!r}")
         self.resolution = resolution
         self.lookup = lookup
-        self.table = nn.Parameter(torch.randn(resolution * resolution, features) * std)  # row-major: y * R + x
+        self.lr_multiplier = lr_multiplier
+        # Row-major: y * R + x. The vectors are lr_multiplier times the rows.
+        self.table = nn.Parameter(torch.randn(resolution * resolution, features) * (std / lr_multiplier))
 
     def forward(self, coords: Tensor) -> Tensor:
         """[..., 2] -> [..., features]. Beyond the training square the border's vectors go on."""
@@ -83,11 +95,15 @@ class CoordinateEmbedding(nn.Module):
             summed = F.embedding_bag(
                 rows.flatten(0, -2), self.table.float(), per_sample_weights=weights.flatten(0, -2), mode="sum"
             )
-        return summed.unflatten(0, coords.shape[:-1])
+        return self.scaled(summed).unflatten(0, coords.shape[:-1])
+
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Rows of the table [..., features] -> their vectors."""
+        return rows if self.lr_multiplier == 1.0 else rows * self.lr_multiplier
 
     def native(self) -> Tensor:
         """[R * R, features]: the table itself, exactly what training reads."""
-        return self.table
+        return self.scaled(self.table)
 
 
 class PositionalEncoding(nn.Module):
