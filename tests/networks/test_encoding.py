@@ -42,6 +42,17 @@ def test_fourier_initialisation(initialization: str, weight_bound: float, bias_b
         assert abs(float(parameter.mean())) < 0.03 * bound
 
 
+def test_the_scale_of_the_frequencies() -> None:
+    torch.manual_seed(0)
+    plain = FourierFeatures(9)
+    torch.manual_seed(0)
+    finer = FourierFeatures(9, scale=2.5)
+    torch.testing.assert_close(finer.weight, 2.5 * plain.weight)
+    assert torch.equal(finer.bias, plain.bias)
+    assert finer.weight.is_leaf
+    assert finer.weight.requires_grad
+
+
 def test_an_unknown_initialisation() -> None:
     with pytest.raises(ValueError, match=r"fourier\.initialization"):
         FourierFeatures(4, "normal")
