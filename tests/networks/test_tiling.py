@@ -10,7 +10,7 @@ from torch import Tensor
 from variants import CIPS_CASES, build_case
 
 from cips_lab.networks import tiling
-from cips_lab.networks.cips import CIPSGenerator, to_images
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.tiling import choose_tile, synthesize_tiled, tiles_of
 
@@ -26,7 +26,7 @@ def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tens
         direct = generator.encoding.reads_table_directly()
         parts.append(embedding.table * embedding.lr_multiplier if direct else embedding(coords))
     rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
-    return to_images(rgb, generator.resolution, generator.resolution)
+    return rgb.unflatten(2, (generator.resolution, generator.resolution))
 
 
 def gradients(
@@ -113,7 +113,7 @@ def test_styles_by_pixel(case: str) -> None:
         alone = generator.synthesis(blended[:, pixel], coords[pixel : pixel + 1])
         torch.testing.assert_close(picture[:, pixel], alone[:, 0], atol=1e-5, rtol=1e-4)
     rendered = generator.render(blended.view(1, 9, 13, -1), grid, tile=20)
-    torch.testing.assert_close(rendered, to_images(picture, 9, 13), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(rendered, picture.mT.unflatten(2, (9, 13)), atol=1e-5, rtol=1e-4)
 
 
 def test_styles_by_pixel_have_gradients() -> None:
@@ -149,17 +149,17 @@ def test_any_pixelwise_function(pixels: int, tile: int, keep: bool) -> None:
     random = torch.Generator().manual_seed(pixels)
     shared = torch.randn(4, 3, generator=random, requires_grad=True)
     rows = torch.randn(pixels, 4, generator=random, requires_grad=True)
-    target = torch.randn(2, pixels, 3, generator=random)
+    target = torch.randn(2, 3, pixels, generator=random)
 
     def function(shared: tiling.Tensors, by_row: tiling.Tensors, here: slice) -> Tensor:
         assert shared[0] is not None
         assert by_row[1] is not None
         assert by_row[0] is None
-        return torch.tanh(by_row[1] @ shared[0]).expand(2, -1, -1)
+        return torch.tanh(by_row[1] @ shared[0]).t().expand(2, -1, -1)
 
     out = synthesize_tiled(function, [shared], [None, rows], pixels, tile, graph_bytes=0 if keep else 2**60)
     actual = torch.autograd.grad((out * target).sum(), [shared, rows])
-    expected = torch.autograd.grad((torch.tanh(rows @ shared) * target).sum(), [shared, rows])
+    expected = torch.autograd.grad((torch.tanh(rows @ shared).t() * target).sum(), [shared, rows])
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
@@ -214,7 +214,7 @@ def test_tiles_are_halved_where_memory_runs_out(
         held = pixels + (held if phase == "forward" and here.start > 0 else 0)  # the backward pass frees as it goes
         if held > 20 if graph else pixels > 40:
             raise torch.OutOfMemoryError("out of memory")
-        return torch.tanh(by_row[0] @ weights[0])[None]
+        return torch.tanh(by_row[0] @ weights[0]).t()[None]
 
     out = synthesize_tiled(function, [shared], [rows], 100, 100, graph_bytes=1, may_shrink=True)
     phase = "backward"

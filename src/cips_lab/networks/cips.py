@@ -218,7 +218,7 @@ class CIPSGenerator(nn.Module):
             noise_seed: an integer, or [B] int64: one for each sample. Matters only with noise.
 
         Returns:
-            [B, P, 3] float32.
+            [B, 3, P] float32: channels first, as an image is.
         """
         keys = pixel_keys(coords, self.resolution) if self.noise else None
 
@@ -233,7 +233,7 @@ class CIPSGenerator(nn.Module):
                 y = (y + (x if block.skip is None else x @ block.skip)) * math.sqrt(0.5)
             x = y
             if block.rgb is not None:
-                colour = block.rgb(x).float()
+                colour = block.rgb.colours(x).float()
                 rgb = colour if rgb is None else rgb + colour
         assert rgb is not None  # the last block always has an RGB layer
         return rgb
@@ -259,7 +259,7 @@ class CIPSGenerator(nn.Module):
             raise ValueError(
                 f"synthesis: w must be [B, {self.w_dim}] or [B, {pixels}, {self.w_dim}], not {list(w.shape)}"
             )
-        return self.run(self.program(w), self.encoding(coords), coords, noise_seed)
+        return self.run(self.program(w), self.encoding(coords), coords, noise_seed).mT
 
     def synthesize_native(self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto") -> Tensor:
         """Styles [B, w_dim] -> images [B, 3, R, R] on the native grid, in tiles, with gradients where wanted.
@@ -270,7 +270,7 @@ class CIPSGenerator(nn.Module):
             tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
         """
         rgb = self._tiled(w, self.native_coords, noise_seed, tile, native=True)
-        return to_images(rgb, self.resolution, self.resolution)
+        return rgb.unflatten(2, (self.resolution, self.resolution))
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
         """Latents [B, z_dim], standard normal -> images [B, 3, R, R], values about [-1, 1]."""
@@ -293,10 +293,11 @@ class CIPSGenerator(nn.Module):
         if w.dim() == 4:
             w = w.flatten(1, 2)
         tile = "auto" if tile is None else tile
-        return to_images(self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, native=False), height, width)
+        rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, native=False)
+        return rgb.unflatten(2, (height, width))
 
     def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, *, native: bool) -> Tensor:
-        """[B, P, 3] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
+        """[B, 3, P] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
         encoding = self.encoding
         direct = native and encoding.reads_table_directly()
         per_pixel = w.dim() == 3
@@ -332,5 +333,5 @@ class CIPSGenerator(nn.Module):
 
 
 def to_images(rgb: Tensor, height: int, width: int) -> Tensor:
-    """Pixel lists [B, H * W, 3] -> images [B, 3, H, W] (a view)."""
-    return rgb.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    """Pixel lists [B, H * W, 3], as `synthesis` gives them, -> images [B, 3, H, W] (a view)."""
+    return rgb.mT.unflatten(2, (height, width))

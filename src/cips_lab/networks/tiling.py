@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 Tile = int | Literal["auto"] | None
 Tensors = Sequence[Tensor | None]
-# (shared tensors, by-row tensors cut to the tile, the tile's first and last-plus-one pixel) -> [B, tile, C]
+# (shared tensors, by-row tensors cut to the tile, the tile's first and last-plus-one pixel) -> [B, C, tile]
 PixelFunction = Callable[[Tensors, Tensors, slice], Tensor]
 
 KEEP_BYTES = 256 * 2**20  # graphs up to this size are kept from the forward pass instead of being made again
@@ -98,7 +98,7 @@ def synthesize_tiled(
         may_shrink: whether tiles are halved where the device's memory runs out, and the pass begun again.
 
     Returns:
-        [B, pixels, C].
+        [B, C, pixels].
     """
     wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*shared, *by_row))
     plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= KEEP_BYTES, may_shrink)
@@ -148,8 +148,8 @@ class _Plan:
         for rows in self.tiles:
             part = self.function(tensors[: self.shared], self.cut(tensors, rows), rows)
             if result is None:
-                result = part.new_empty(part.shape[0], self.pixels, part.shape[2])
-            result[:, rows] = part
+                result = part.new_empty(*part.shape[:2], self.pixels)
+            result[..., rows] = part
         assert result is not None
         return result
 
@@ -171,7 +171,7 @@ class _Piece:
 
     def backward(self, gradient: Tensor, by_row: list[Tensor | None]) -> None:
         """Add to the leaves' gradients, and write the rows' own."""
-        torch.autograd.backward(self.output, gradient[:, self.rows])
+        torch.autograd.backward(self.output, gradient[..., self.rows])
         for whole, part in zip(by_row, self.cut, strict=True):
             if whole is not None and part is not None:
                 whole[self.rows] = 0 if part.grad is None else part.grad
@@ -191,7 +191,7 @@ class _TiledSynthesis(torch.autograd.Function):
             needed = ctx.needs_input_grad[1:]
             ctx.leaves = _leaves(tensors[: plan.shared], needed)
             ctx.pieces = [plan.with_graph(ctx.leaves, tensors, needed, rows) for rows in plan.tiles]
-            return torch.cat([piece.output.detach() for piece in ctx.pieces], dim=1)
+            return torch.cat([piece.output.detach() for piece in ctx.pieces], dim=2)
 
         return plan.attempt(work)
 
