@@ -124,6 +124,22 @@ def test_initial_std() -> None:
     assert abs(float(CoordinateEmbedding(64, 16, std=0.1).table.std()) - 0.1) < 0.001
 
 
+@torch.no_grad()
+def test_a_learning_rate_of_the_tables_own() -> None:
+    """The first vectors are the same; a step of the table moves them by the multiplier times as much."""
+    torch.manual_seed(0)
+    plain = CoordinateEmbedding(8, 3, std=0.5)
+    torch.manual_seed(0)
+    slow = CoordinateEmbedding(8, 3, std=0.5, lr_multiplier=0.1)
+    coords = torch.rand(5, 7, 2)
+    torch.testing.assert_close(slow(coords), plain(coords))
+    torch.testing.assert_close(slow.native(), plain.native())
+    before = slow.native().clone(), slow(coords)
+    slow.table += 1
+    torch.testing.assert_close(slow.native() - before[0], torch.full((64, 3), 0.1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(slow(coords) - before[1], torch.full((5, 7, 3), 0.1), atol=1e-5, rtol=0)
+
+
 def test_an_unknown_lookup() -> None:
     with pytest.raises(ValueError, match="embedding_lookup"):
         CoordinateEmbedding(8, 3, lookup="nearest")
