@@ -47,6 +47,11 @@ def groups_of(command: str) -> set[str]:
     return {str(key).rpartition(" ")[2].lstrip("/") for entry in defaults if OmegaConf.is_dict(entry) for key in entry}
 
 
+def groups_or_bases(command: str) -> set[str]:
+    """Names in a primary config's defaults list that are configs by themselves."""
+    return {str(entry) for entry in OmegaConf.load(CONF / f"{command}.yaml").get("defaults", [])}
+
+
 def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
@@ -76,7 +81,8 @@ def test_the_folder_is_found() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command: str) -> None:
-    config = composed(command, *(["name=test"] if command == "train" else []))
+    named = "name" in OmegaConf.load(CONF / f"{command}.yaml") or "train" in groups_or_bases(command)
+    config = composed(command, *(["name=test"] if named else []))
     assert OmegaConf.to_container(config, resolve=True)
 
 
@@ -286,3 +292,17 @@ def test_the_papers_model() -> None:
     assert optimizer["betas"] == pytest.approx((0.0, 0.99**0.8))
     assert config.data.flip is True
     assert len(generator.mapping.layers) == 8
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_takes_every_variant(experiment: str) -> None:
+    """A variant is what its file says in every experiment: what is null stays null."""
+    for variant in options("generator"):
+        config = train_config(f"experiment={experiment}", f"generator={variant}")
+        generator = on_meta(config.generator)
+        if variant == "stylegan2":
+            assert isinstance(generator, StyleGAN2Generator)
+            continue
+        assert (generator.encoding.embedding is None) == (variant in ("cips_ne", "siren")), variant
+        assert (generator.encoding.fourier is None) == (variant == "cips_no_fourier"), variant
+        assert generator.width == config.model.width

@@ -1,6 +1,7 @@
 """Our generator files: there and back, from every kind of path, and nothing run that a file names."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,43 @@ def test_the_trained_generator_is_not_the_averaged_one(tmp_path: Path) -> None:
     state = torch.load(folder / "training.ckpt", weights_only=True)["state_dict"]
     assert not torch.equal(state["generator.mapping.w_mean"], generator.mapping.w_mean)
     assert torch.equal(load_generator(folder / "training.ckpt").mapping.w_mean, generator.mapping.w_mean)
+
+
+def _damaged(folder: Path) -> dict[str, Path]:
+    """Files that are not what their names say, each in a way of its own."""
+    weights = {"x": torch.zeros(1)}
+    headers = {
+        "cut": {"format": FORMAT, "generator": "{"},
+        "absent": {"format": FORMAT},
+        "list": {"format": FORMAT, "generator": '{"_target_": []}'},
+        "number": {"format": FORMAT, "generator": "3"},
+    }
+    files = {name: folder / f"{name}.safetensors" for name in headers}
+    for name, path in files.items():
+        save_file(weights, path, metadata=headers[name])
+    for suffix in (".ckpt", ".pt", ".safetensors"):
+        files["empty" + suffix] = folder / f"empty{suffix}"
+        files["empty" + suffix].write_bytes(b"")
+        files["text" + suffix] = folder / f"text{suffix}"
+        files["text" + suffix].write_bytes(b"text, no tensors")
+    files["bare"] = folder / "bare.ckpt"
+    torch.save({"cips_lab": {}}, files["bare"])
+    files["tensor"] = folder / "tensor.ckpt"
+    torch.save(torch.zeros(3), files["tensor"])
+    files["few"] = folder / "few.pt"
+    torch.save({"style.1.weight": torch.zeros(2, 2)}, files["few"])
+    return files
+
+
+def test_every_damaged_file_is_one_error_that_names_it(tmp_path: Path) -> None:
+    for kind, path in _damaged(tmp_path).items():
+        with pytest.raises(UserError, match=re.escape(str(path))) as caught:
+            load_generator(path)
+        assert "\n" not in str(caught.value), kind
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:
+    for kimg in ("99999.000", "00012.800", "100000.000"):
+        (tmp_path / "checkpoints" / f"kimg-{kimg}").mkdir(parents=True)
+    names = [path.name for path in checkpoint_folders(tmp_path)]
+    assert names == ["kimg-00012.800", "kimg-99999.000", "kimg-100000.000"]

@@ -1,7 +1,7 @@
 """CIPS: an MLP from a pixel's coordinate and one style vector to its colour (Anokhin et al., CVPR 2021, section 3)."""
 
 import math
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +23,24 @@ from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tile
 
 
 class FourierOptions(TypedDict, total=False):
-    """features: their number; initialization: uniform (official) or siren; scale: of the initial frequencies."""
+    """features: their number, None for the generator's width; initialization, scale: as `FourierFeatures`."""
 
-    features: int
+    features: int | None
     initialization: Literal["uniform", "siren"]
     scale: float
 
 
 class EmbeddingOptions(TypedDict, total=False):
-    """features: length of each vector; std: of the initial table (official: 1); lr_multiplier: see the class."""
+    """features: length of each vector, None for the generator's width; std, lr_multiplier: as `CoordinateEmbedding`."""
 
-    features: int
+    features: int | None
     std: float
     lr_multiplier: float
+
+
+def filled(options: FourierOptions | EmbeddingOptions, width: int) -> dict[str, Any]:
+    """Options with their number of features, which is the generator's width where none is given."""
+    return {**options, "features": options.get("features") or width}
 
 
 class PixelBlock(nn.Module):
@@ -127,6 +132,7 @@ class CIPSGenerator(nn.Module):
             ("widths", widths, ("constant", "official")),
             ("output", output, ("skip", "last")),
             ("blocks", blocks, ("plain", "residual")),
+            ("embedding_lookup", embedding_lookup, ("aligned", "official")),
         ):
             if value not in allowed:
                 raise ValueError(f"generator.{option} must be one of {', '.join(allowed)}, not {value!r}")
@@ -134,10 +140,11 @@ class CIPSGenerator(nn.Module):
         self.z_dim = z_dim
         self.w_dim = w_dim
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
-        self.encoding = PositionalEncoding(
-            None if fourier is None else FourierFeatures(**fourier),
-            None if embedding is None else CoordinateEmbedding(resolution, lookup=embedding_lookup, **embedding),
-        )
+        fourier_part = None if fourier is None else FourierFeatures(**filled(fourier, width))
+        embedding_part = None
+        if embedding is not None:
+            embedding_part = CoordinateEmbedding(resolution, lookup=embedding_lookup, **filled(embedding, width))
+        self.encoding = PositionalEncoding(fourier_part, embedding_part)
 
         pairs = resolution.bit_length() - 2  # log2(R) - 1
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
