@@ -107,6 +107,8 @@ def _from_lightning(path: Path) -> Generator:
         raise UserError(f"{path}: not a checkpoint that can be read ({official.first_line(error)})") from None
     prefix = "average.module."
     try:
+        if not isinstance(checkpoint, dict):
+            raise TypeError("a checkpoint is a dict")
         config = checkpoint["cips_lab"]["generator"]
         state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     except (AttributeError, KeyError, TypeError):
