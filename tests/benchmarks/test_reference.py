@@ -8,6 +8,7 @@ import torch
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.training.losses import r1_penalty
+from cips_lab.training.metering import FlopCounter
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import measure
@@ -56,10 +57,10 @@ def test_discriminator_and_penalty() -> None:
 def test_flops_are_counted_through_a_double_backward() -> None:
     weight = torch.randn(5, 7, requires_grad=True)
     x = torch.randn(3, 5, requires_grad=True)
-    with measure.FlopCounter() as counter:
+    with FlopCounter() as counter:
         y = x @ weight
     assert counter.total == 2 * 3 * 5 * 7
-    with measure.FlopCounter() as counter:
+    with FlopCounter() as counter:
         (gradient,) = torch.autograd.grad((x @ weight).square().sum(), x, create_graph=True)
         gradient.square().sum().backward()
     assert counter.total > 2 * (2 * 3 * 5 * 7)

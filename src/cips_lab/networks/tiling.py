@@ -28,7 +28,8 @@ Tensors = Sequence[Tensor | None]
 # (shared tensors, by-row tensors cut to the tile, the tile's first and last-plus-one pixel) -> [B, C, tile]
 PixelFunction = Callable[[Tensors, Tensors, slice], Tensor]
 
-KEEP_BYTES = 256 * 2**20  # graphs up to this size are kept from the forward pass instead of being made again
+# Graphs up to this size (on CUDA: or a quarter of the free memory) are kept from the forward pass, not made again.
+KEEP_BYTES = 256 * 2**20
 
 
 @lru_cache
@@ -64,11 +65,14 @@ def choose_tile(
     if device.type == "cpu":
         budget = min(cache_bytes(), 64 * 2**20) // 8
         return max(64, min(pixels, 1 << max(0, (budget // row)).bit_length() - 1 if budget >= row else 1))
-    if free_bytes is None:
-        # Fake tensors live on devices that need not be there; MPS does not say.
-        known = device.type == "cuda" and torch.cuda.is_available()
-        free_bytes = torch.cuda.mem_get_info(device)[0] if known else 4 * 2**30
+    free_bytes = free_memory(device) if free_bytes is None else free_bytes
     return max(1024, min(pixels, free_bytes // 8 // (16 * row)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes of an accelerator; 4 GiB where it does not say (MPS, or fake tensors on a device that is not here)."""
+    known = device.type == "cuda" and torch.cuda.is_available()
+    return torch.cuda.mem_get_info(device)[0] if known else 4 * 2**30
 
 
 def tiles_of(pixels: int, tile: int) -> list[slice]:
@@ -93,15 +97,17 @@ def synthesize_tiled(
         by_row: tensors [pixels, ...], one row a pixel, that a tile gets its rows of.
         pixels: of the picture.
         tile: pixels a tile.
-        graph_bytes: estimated size of all tiles' graphs. Up to `KEEP_BYTES` they are kept, and nothing is computed
-            twice; beyond, each is made again in the backward pass.
+        graph_bytes: estimated size of all tiles' graphs. Small ones are kept, and nothing is computed twice; beyond
+            `KEEP_BYTES`, each is made again in the backward pass.
         may_shrink: whether tiles are halved where the device's memory runs out, and the pass begun again.
 
     Returns:
         [B, C, pixels].
     """
     wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*shared, *by_row))
-    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= KEEP_BYTES, may_shrink)
+    device = next(t.device for t in (*shared, *by_row) if t is not None)
+    budget = max(KEEP_BYTES, free_memory(device) // 4) if device.type == "cuda" else KEEP_BYTES
+    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= budget, may_shrink)
     if wants_gradient:
         return _TiledSynthesis.apply(plan, *shared, *by_row)
     with torch.no_grad():
@@ -118,6 +124,7 @@ class _Plan:
     tile: int
     keep: bool
     may_shrink: bool
+    autocast: tuple[torch.dtype, bool] | None = None  # that of the forward pass, for the backward pass
 
     @property
     def tiles(self) -> list[slice]:
@@ -159,7 +166,11 @@ class _Plan:
             None if t is None else t.detach().requires_grad_(need)
             for t, need in zip(self.cut(tensors, rows), needed[self.shared :], strict=True)
         ]
-        with torch.enable_grad():
+        device = next(t.device.type for t in (*leaves, *cut) if t is not None)
+        assert self.autocast is not None
+        dtype, enabled = self.autocast
+        # Without autocast's cache, which would hold every pass's leaves until the iteration's end.
+        with torch.enable_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False):
             return _Piece(self.function(leaves, cut, rows), cut, rows)
 
 
@@ -183,7 +194,7 @@ class _TiledSynthesis(torch.autograd.Function):
         ctx.plan = plan
         ctx.save_for_backward(*tensors)
         device = next(t.device.type for t in tensors if t is not None)
-        ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+        plan.autocast = (torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
 
         def work() -> Tensor:
             if not plan.keep:
@@ -213,9 +224,7 @@ class _TiledSynthesis(torch.autograd.Function):
         def recomputed() -> Tensors:
             leaves = _leaves(tensors[: plan.shared], needed)
             for rows in plan.tiles:
-                with torch.autocast(*ctx.autocast):
-                    piece = plan.with_graph(leaves, tensors, needed, rows)
-                piece.backward(gradient, by_row)
+                plan.with_graph(leaves, tensors, needed, rows).backward(gradient, by_row)
             return leaves
 
         leaves = kept() if plan.keep else plan.attempt(recomputed)
