@@ -276,7 +276,6 @@ def test_the_debug_experiment_trains_any_variant(variant: str) -> None:
         assert (config.generator[key] is None) == (alone.generator[key] is None)
 
 
-@pytest.mark.skipif("ffhq_256" not in options("experiment"), reason="no such experiment")
 def test_the_papers_model() -> None:
     """The released recipe: batch 32, R1 10 every 16, EMA 0.5 ** (32 / 10000), 45.9 M parameters."""
     config = train_config("experiment=ffhq_256")
