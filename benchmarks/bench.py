@@ -17,13 +17,14 @@ import reference
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from measure import MATRIX_PRODUCT_FLOPS, FlopCounter, Part, interleaved, matrix_product, peak_memory
+from measure import MATRIX_PRODUCT_FLOPS, Part, interleaved, matrix_product, peak_memory
 
 from cips_lab.cli import conf_folder
 from cips_lab.networks import tiling
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
+from cips_lab.training.metering import FlopCounter
 
 Row = dict[str, Any]
 

@@ -6,28 +6,10 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 Part = Callable[[], object]
-
-
-class FlopCounter(TorchDispatchMode):
-    """Multiply-adds, counted twice each, of everything run inside; also under double backward, where torch's own
-    counter, which tracks modules, gives up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        return result
 
 
 def matrix_product() -> Callable[[], torch.Tensor]:

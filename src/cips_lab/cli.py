@@ -1,6 +1,7 @@
 """What every command shares: where its configuration lies, and how a user's mistake is told."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab.errors import UserError
+
+# GNU OpenMP's threads spin for milliseconds at every barrier, which brings training to a crawl as soon as another
+# program wants a core; with a short spin they sleep instead. Read when torch is first imported, hence here.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def conf_folder() -> Path:

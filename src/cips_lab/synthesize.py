@@ -46,6 +46,8 @@ def main(cfg: DictConfig) -> None:
     region = list(cfg.region) if isinstance(cfg.region, ListConfig) else []
     if len(region) != 4 or not (region[0] < region[2] and region[1] < region[3]):
         raise UserError(f"region={cfg.region}: expected [left,top,right,bottom] with left < right and top < bottom")
+    if cfg.stream not in (None, True, False):
+        raise UserError(f"stream={cfg.stream}: expected true, false or null")
     if not isinstance(cfg.batch, int) or cfg.batch < 1 or (cfg.tile is not None and cfg.tile < 1):
         raise UserError("batch and tile must be positive numbers")
 
@@ -53,9 +55,11 @@ def main(cfg: DictConfig) -> None:
     import torch
     from tqdm import tqdm
 
-    from cips_lab.interop.native import load_generator
+    from cips_lab.interop.native import generator_file, load_generator
+    from cips_lab.networks.cips import CIPSGenerator
     from cips_lab.networks.coordinates import image_grid
     from cips_lab.pictures import save_picture, tile_images, to_uint8
+    from cips_lab.streaming import LARGE_PIXELS, TIFF, StreamedPicture, sha256_of, stream_pictures
 
     output = Path(str(cfg.output)).expanduser()
     if output.suffix and output.suffix.lower() not in SUFFIXES and not output.is_dir():
@@ -63,15 +67,34 @@ def main(cfg: DictConfig) -> None:
     device = cfg.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    source = generator_file(cfg.ckpt)
     try:
-        generator = load_generator(cfg.ckpt).to(device)
+        generator = load_generator(source).to(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={cfg.device}: {str(error).splitlines()[0]}") from None
     height, width = parse_size(cfg.resolution, generator.resolution)
-    grid = image_grid(height, width, region, device=device)
     # Latents are drawn on the CPU, one generator a seed: a seed is the same picture anywhere, in any company.
     z = torch.stack([torch.randn(generator.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     as_folder = output.is_dir() or not output.suffix
+    large = height * width > LARGE_PIXELS or (len(seeds) == 1 and output.suffix.lower() in TIFF and not as_folder)
+    if (large and not generator.native_only) if cfg.stream is None else cfg.stream:
+        if not isinstance(generator, CIPSGenerator):
+            raise UserError("stream=true: this generator is convolutional; only CIPS makes pictures band by band")
+        if len(seeds) > 1 and not as_folder:
+            size = f"{len(seeds)} pictures of {height} x {width}"
+            raise UserError(f"output={output}: {size} are streamed to a file each; give a folder, or one seed")
+        identity = {"generator": sha256_of(source), "truncation": float(cfg.truncation), "region": region}
+        files = [output / f"seed{seed:06d}.tif" if as_folder else output for seed in seeds]
+        stream_pictures(
+            generator,
+            (generator.truncate(generator.mapping(latent[None].to(device)), cfg.truncation) for latent in z),
+            [StreamedPicture(f, height, width, identity | {"seed": s}) for f, s in zip(files, seeds, strict=True)],
+            region,
+            cfg.tile,
+        )
+        print(f"{len(seeds)} picture(s) of {height} x {width} in {output}")
+        return
+    grid = image_grid(height, width, region, device=device)
     pictures: list[np.ndarray] = []
     with tqdm(total=len(seeds), desc="synthesising", unit="picture", disable=len(seeds) <= cfg.batch) as bar:
         for first in range(0, len(seeds), cfg.batch):

@@ -42,6 +42,17 @@ def test_fourier_initialisation(initialization: str, weight_bound: float, bias_b
         assert abs(float(parameter.mean())) < 0.03 * bound
 
 
+def test_the_scale_of_the_frequencies() -> None:
+    torch.manual_seed(0)
+    plain = FourierFeatures(9)
+    torch.manual_seed(0)
+    finer = FourierFeatures(9, scale=2.5)
+    torch.testing.assert_close(finer.weight, 2.5 * plain.weight)
+    assert torch.equal(finer.bias, plain.bias)
+    assert finer.weight.is_leaf
+    assert finer.weight.requires_grad
+
+
 def test_an_unknown_initialisation() -> None:
     with pytest.raises(ValueError, match=r"fourier\.initialization"):
         FourierFeatures(4, "normal")
@@ -113,6 +124,22 @@ def test_initial_std() -> None:
     assert abs(float(CoordinateEmbedding(64, 16, std=0.1).table.std()) - 0.1) < 0.001
 
 
+@torch.no_grad()
+def test_a_learning_rate_of_the_tables_own() -> None:
+    """The first vectors are the same; a step of the table moves them by the multiplier times as much."""
+    torch.manual_seed(0)
+    plain = CoordinateEmbedding(8, 3, std=0.5)
+    torch.manual_seed(0)
+    slow = CoordinateEmbedding(8, 3, std=0.5, lr_multiplier=0.1)
+    coords = torch.rand(5, 7, 2)
+    torch.testing.assert_close(slow(coords), plain(coords))
+    torch.testing.assert_close(slow.scaled(slow.table), plain.scaled(plain.table))
+    before = slow.scaled(slow.table).clone(), slow(coords)
+    slow.table += 1
+    torch.testing.assert_close(slow.scaled(slow.table) - before[0], torch.full((64, 3), 0.1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(slow(coords) - before[1], torch.full((5, 7, 3), 0.1), atol=1e-5, rtol=0)
+
+
 def test_an_unknown_lookup() -> None:
     with pytest.raises(ValueError, match="embedding_lookup"):
         CoordinateEmbedding(8, 3, lookup="nearest")
@@ -133,19 +160,6 @@ def test_the_concatenation(lookup: str) -> None:
     assert torch.equal(only_fourier(coords), fourier(coords))
     assert torch.equal(only_embedding(coords), embedding(coords))
     assert not only_fourier.reads_table_directly()
-
-
-@torch.no_grad()
-def test_the_learning_rate_multiplier_of_the_table() -> None:
-    """Vectors are std at first whatever the multiplier; one step of the table moves them by the multiplier."""
-    torch.manual_seed(0)
-    embedding = CoordinateEmbedding(16, 64, std=0.5, lr_multiplier=0.1)
-    coords = image_grid(16, 16).view(-1, 2)
-    before = embedding(coords)
-    assert abs(float(before.std()) - 0.5) < 0.01
-    torch.testing.assert_close(before, embedding.scaled(embedding.table), atol=1e-5, rtol=1e-4)
-    embedding.table += 1
-    torch.testing.assert_close(embedding(coords) - before, torch.full_like(before, 0.1), atol=1e-5, rtol=1e-4)
 
 
 def test_neither_is_refused() -> None:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from cips_lab.cli import conf_folder
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.stylegan2 import ModulatedConv2d, StyledLayer, StyleGAN2Generator, upsample
 
@@ -401,7 +402,8 @@ def test_autocast_keeps_demodulation_in_float32(generator: StyleGAN2Generator) -
 def test_config_names_every_option() -> None:
     config = OmegaConf.load(CONF)
     assert config.pop("_target_") == "cips_lab.networks.stylegan2.StyleGAN2Generator"
-    root = OmegaConf.create({"resolution": 256, "generator": config})
+    model = OmegaConf.load(conf_folder() / "train.yaml").model
+    root = OmegaConf.create({"resolution": 256, "model": model, "generator": config})
     options = OmegaConf.to_container(root.generator, resolve=True)
     code = StyleGAN2Generator.__init__.__code__
     assert list(options) == list(code.co_varnames[1 : code.co_argcount])

@@ -10,7 +10,7 @@ from torch import Tensor
 from variants import CIPS_CASES, build_case
 
 from cips_lab.networks import tiling
-from cips_lab.networks.cips import CIPSGenerator, to_images
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.tiling import choose_tile, synthesize_tiled, tiles_of
 
@@ -26,7 +26,7 @@ def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tens
         direct = generator.encoding.reads_table_directly()
         parts.append(embedding.table * embedding.lr_multiplier if direct else embedding(coords))
     rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
-    return to_images(rgb, generator.resolution, generator.resolution)
+    return rgb.unflatten(2, (generator.resolution, generator.resolution))
 
 
 def gradients(
@@ -113,7 +113,7 @@ def test_styles_by_pixel(case: str) -> None:
         alone = generator.synthesis(blended[:, pixel], coords[pixel : pixel + 1])
         torch.testing.assert_close(picture[:, pixel], alone[:, 0], atol=1e-5, rtol=1e-4)
     rendered = generator.render(blended.view(1, 9, 13, -1), grid, tile=20)
-    torch.testing.assert_close(rendered, to_images(picture, 9, 13), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(rendered, picture.mT.unflatten(2, (9, 13)), atol=1e-5, rtol=1e-4)
 
 
 def test_styles_by_pixel_have_gradients() -> None:
@@ -149,17 +149,17 @@ def test_any_pixelwise_function(pixels: int, tile: int, keep: bool) -> None:
     random = torch.Generator().manual_seed(pixels)
     shared = torch.randn(4, 3, generator=random, requires_grad=True)
     rows = torch.randn(pixels, 4, generator=random, requires_grad=True)
-    target = torch.randn(2, pixels, 3, generator=random)
+    target = torch.randn(2, 3, pixels, generator=random)
 
     def function(shared: tiling.Tensors, by_row: tiling.Tensors, here: slice) -> Tensor:
         assert shared[0] is not None
         assert by_row[1] is not None
         assert by_row[0] is None
-        return torch.tanh(by_row[1] @ shared[0]).expand(2, -1, -1)
+        return torch.tanh(by_row[1] @ shared[0]).t().expand(2, -1, -1)
 
     out = synthesize_tiled(function, [shared], [None, rows], pixels, tile, graph_bytes=0 if keep else 2**60)
     actual = torch.autograd.grad((out * target).sum(), [shared, rows])
-    expected = torch.autograd.grad((torch.tanh(rows @ shared) * target).sum(), [shared, rows])
+    expected = torch.autograd.grad((torch.tanh(rows @ shared).t() * target).sum(), [shared, rows])
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
@@ -194,3 +194,36 @@ def test_bf16_autocast_reaches_the_recomputed_tiles(monkeypatch: pytest.MonkeyPa
     assert seen == [torch.bfloat16] * 4
     assert image.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in generator.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("budget", [KEEP, RECOMPUTE], ids=["kept", "recomputed"])
+def test_tiles_are_halved_where_memory_runs_out(
+    budget: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A device that holds graphs of 20 pixels in all, and 40 pixels without one."""
+    monkeypatch.setattr(tiling, "KEEP_BYTES", budget)
+    shared, rows = torch.randn(4, 3, requires_grad=True), torch.randn(100, 4, requires_grad=True)
+    phase, held = "forward", 0
+
+    def function(weights: tiling.Tensors, by_row: tiling.Tensors, here: slice) -> Tensor:
+        nonlocal held
+        assert weights[0] is not None
+        assert by_row[0] is not None
+        graph = torch.is_grad_enabled()
+        pixels = here.stop - here.start
+        held = pixels + (held if phase == "forward" and here.start > 0 else 0)  # the backward pass frees as it goes
+        if held > 20 if graph else pixels > 40:
+            raise torch.OutOfMemoryError("out of memory")
+        return torch.tanh(by_row[0] @ weights[0]).t()[None]
+
+    out = synthesize_tiled(function, [shared], [rows], 100, 100, graph_bytes=1, may_shrink=True)
+    phase = "backward"
+    actual = torch.autograd.grad(out.square().sum(), [shared, rows])
+    expected = torch.autograd.grad(torch.tanh(rows @ shared).square().sum(), [shared, rows])
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    assert "tiles of 50 pixels" in caplog.text
+    assert "tiles of 13 pixels" in caplog.text
+    assert ("instead of kept" in caplog.text) == (budget == KEEP)
+    with pytest.raises(torch.OutOfMemoryError):  # a size that was asked for is not changed behind one's back
+        synthesize_tiled(function, [shared], [rows], 100, 100).sum().backward()

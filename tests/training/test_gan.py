@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -158,6 +159,23 @@ def test_micro_batches_are_the_whole_batch(tmp_path: Path, micro_batch: int) -> 
     assert len({id(p) for p in parts.parameters()} & {id(p) for p in whole.parameters()}) == 0
     fit(parts, tmp_path, 3)
     assert_equal(state_of(whole), state_of(parts), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(("processes", "micro_batch"), [(1, None), (1, 4), (2, None), (2, 4), (3, 2), (4, 1)])
+def test_the_passes_of_all_processes_partition_the_batch(processes: int, micro_batch: int | None) -> None:
+    batch = torch.arange(24)
+    seen = []
+    for rank in range(processes):
+        process = SimpleNamespace(
+            trainer=SimpleNamespace(world_size=processes), global_rank=rank, batch_size=24, micro_batch=micro_batch
+        )
+        shares = GAN._shares(process)  # type: ignore[arg-type]
+        own = batch[rank::processes]  # what the sampler gives this process
+        for i, share in enumerate(shares):
+            assert len(share.of(batch)) == (micro_batch or 24 // processes)
+            assert torch.equal(share.of(batch), own[i :: len(shares)])  # a pass's latents go with its pictures
+            seen += share.of(batch).tolist()
+    assert sorted(seen) == batch.tolist()
 
 
 def test_micro_batches_record_the_whole_batch(tmp_path: Path) -> None:

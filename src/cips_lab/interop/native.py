@@ -38,7 +38,13 @@ def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any
 
 def checkpoint_folders(run: str | Path) -> list[Path]:
     """The whole checkpoints of a run folder, oldest first."""
-    return sorted(path for path in (Path(run) / "checkpoints").glob("kimg-*") if path.is_dir())
+    folders = [path for path in (Path(run) / "checkpoints").glob("kimg-*") if path.is_dir()]
+    return sorted(folders, key=images_of)
+
+
+def images_of(checkpoint: Path) -> int:
+    """Images seen by a checkpoint folder ``kimg-00012.800``."""
+    return round(float(checkpoint.name.removeprefix("kimg-")) * 1000)
 
 
 def generator_file(source: str | Path) -> Path:
@@ -87,29 +93,37 @@ def _from_safetensors(path: Path) -> Generator:
         raise UserError(f"{path}: not a safetensors file that can be read ({error})") from None
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT})")
-    return _build(path, json.loads(metadata["generator"]), state)
+    try:
+        config = json.loads(metadata["generator"])
+    except (KeyError, json.JSONDecodeError):
+        raise UserError(f"{path}: its header holds no configuration of a generator") from None
+    return _build(path, config, state)
 
 
 def _from_lightning(path: Path) -> Generator:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
-        raise UserError(f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0]})") from None
-    if not isinstance(checkpoint, dict) or "cips_lab" not in checkpoint:
-        raise UserError(f"{path}: not a checkpoint of cips_lab")
+        raise UserError(f"{path}: not a checkpoint that can be read ({official.first_line(error)})") from None
     prefix = "average.module."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    return _build(path, checkpoint["cips_lab"]["generator"], state)
+    try:
+        if not isinstance(checkpoint, dict):
+            raise TypeError("a checkpoint is a dict")
+        config = checkpoint["cips_lab"]["generator"]
+        state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{path}: not a checkpoint of cips_lab") from None
+    return _build(path, config, state)
 
 
-def _build(path: Path, config: dict[str, Any], state: dict[str, torch.Tensor]) -> Generator:
-    options = dict(config)
+def _build(path: Path, config: Any, state: dict[str, torch.Tensor]) -> Generator:
+    options = dict(config) if isinstance(config, dict) else {}
     target = options.pop("_target_", None)
-    if target not in GENERATORS:
+    if not isinstance(target, str) or target not in GENERATORS:
         raise UserError(f"{path}: its generator is {target!r}, not one of {', '.join(GENERATORS)}")
     try:
         generator = GENERATORS[target](**options)
         generator.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: weights and configuration do not fit ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: weights and configuration do not fit ({official.first_line(error)})") from None
     return generator.eval().requires_grad_(False)

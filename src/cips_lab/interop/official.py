@@ -7,7 +7,6 @@ Nothing is asked of the user: sizes and the variant follow from the names and sh
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -36,7 +35,7 @@ def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> 
     Raises:
         UserError: the file cannot be read, or is not such a checkpoint.
     """
-    state = _read(source, ("g_ema", "g"), "style.1.weight")
+    label, state = _read(source, ("g_ema", "g"), "style.1.weight")
     residual = "linears.1.conv1.conv.weight" in state
     skip = "to_rgbs.0.bias" in state
     first = "linears.0" if residual else "conv1"
@@ -47,7 +46,7 @@ def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> 
         last = state[f"to_rgbs.{pairs - 1}.conv.weight" if skip else "to_rgb_last.conv.weight"].shape[2]
         w_dim, z_dim = state["style.1.weight"].shape
     except KeyError as error:
-        raise UserError(f"not a checkpoint of the public CIPS implementation: it has no parameter {error}") from None
+        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {error} in it)") from None
     fourier, embedding = state.get("lff.ffm.conv.weight"), state.get("emb.input")
     blocks: Literal["plain", "residual"] = "residual" if residual else "plain"
     generator = CIPSGenerator(
@@ -64,7 +63,11 @@ def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> 
         noise=True,
         embedding_lookup=embedding_lookup,
     )
-    _load(generator, {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()})
+    _load(
+        label,
+        generator,
+        {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()},
+    )
     generator.eval().requires_grad_(False)
     z = torch.randn(4096, z_dim, generator=torch.Generator().manual_seed(0))
     generator.mapping.w_mean.copy_(generator.mapping(z).mean(0))
@@ -80,14 +83,14 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
     Raises:
         UserError: the file cannot be read, or is not such a checkpoint.
     """
-    state = _read(source, ("d",), "convs.0.0.weight")
+    label, state = _read(source, ("d",), "convs.0.0.weight")
     blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
     resolution = 4 * 2**blocks
     channels = [state["convs.0.0.weight"].shape[0]]
     channels += [state[f"convs.{i}.conv2.1.weight"].shape[0] for i in range(1, blocks + 1)]
     discriminator = ResidualDiscriminator(resolution, channel_base=channels[0] * resolution, channel_max=max(channels))
     named = {_discriminator_name(name): value for name, value in state.items() if not name.endswith(".kernel")}
-    _load(discriminator, named)
+    _load(label, discriminator, named)
     return discriminator.eval().requires_grad_(False)
 
 
@@ -164,7 +167,7 @@ def _count(state: StateDict, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
-def _read(source: Source, keys: tuple[str, ...], evidence: str) -> StateDict:
+def _read(source: Source, keys: tuple[str, ...], evidence: str) -> tuple[str, StateDict]:
     content: object = source
     label = "the given state dict"
     if isinstance(source, (str, Path)):
@@ -173,10 +176,8 @@ def _read(source: Source, keys: tuple[str, ...], evidence: str) -> StateDict:
             content = torch.load(source, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise UserError(f"{source}: no such file") from None
-        except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise UserError(
-                f"{source}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})"
-            ) from None
+        except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
+            raise UserError(f"{source}: not a checkpoint that can be read safely ({first_line(error)})") from None
     if isinstance(content, Mapping):
         for key in keys:
             if isinstance(content.get(key), Mapping):
@@ -184,15 +185,24 @@ def _read(source: Source, keys: tuple[str, ...], evidence: str) -> StateDict:
                 break
     if not isinstance(content, Mapping) or evidence not in content:
         raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {evidence} in it)")
-    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    return label, {
+        str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)
+    }
 
 
-def _load(network: nn.Module, state: dict[str, Tensor]) -> None:
+def _load(label: str, network: nn.Module, state: dict[str, Tensor]) -> None:
     own = network.state_dict()
     own_names = {name for name in own if name != "mapping.w_mean"}
     if unknown := sorted(set(state) ^ own_names):
-        raise UserError(f"this checkpoint's parameters do not fit {type(network).__name__}: {', '.join(unknown[:5])}")
+        raise UserError(f"{label}: its parameters do not fit {type(network).__name__}: {', '.join(unknown[:5])}")
     for name, value in state.items():
         if own[name].shape != value.shape:
-            raise UserError(f"parameter {name} has shape {list(value.shape)}, expected {list(own[name].shape)}")
+            raise UserError(
+                f"{label}: parameter {name} has shape {list(value.shape)}, expected {list(own[name].shape)}"
+            )
     network.load_state_dict(state, strict=False)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

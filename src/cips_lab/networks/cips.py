@@ -1,7 +1,7 @@
 """CIPS: an MLP from a pixel's coordinate and one style vector to its colour (Anokhin et al., CVPR 2021, section 3)."""
 
 import math
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +23,24 @@ from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tile
 
 
 class FourierOptions(TypedDict, total=False):
-    """features: their number; initialization: uniform (official) or siren; scale: of the initial frequencies."""
+    """features: their number, None for the generator's width; initialization, scale: as `FourierFeatures`."""
 
-    features: int
+    features: int | None
     initialization: Literal["uniform", "siren"]
     scale: float
 
 
 class EmbeddingOptions(TypedDict, total=False):
-    """features: length of each vector; std: of the initial table (official: 1); lr_multiplier: see the class."""
+    """features: length of each vector, None for the generator's width; std, lr_multiplier: as `CoordinateEmbedding`."""
 
-    features: int
+    features: int | None
     std: float
     lr_multiplier: float
+
+
+def filled(options: FourierOptions | EmbeddingOptions, width: int) -> dict[str, Any]:
+    """Options with their number of features, which is the generator's width where none is given."""
+    return {**options, "features": options.get("features") or width}
 
 
 class PixelBlock(nn.Module):
@@ -127,6 +132,7 @@ class CIPSGenerator(nn.Module):
             ("widths", widths, ("constant", "official")),
             ("output", output, ("skip", "last")),
             ("blocks", blocks, ("plain", "residual")),
+            ("embedding_lookup", embedding_lookup, ("aligned", "official")),
         ):
             if value not in allowed:
                 raise ValueError(f"generator.{option} must be one of {', '.join(allowed)}, not {value!r}")
@@ -134,10 +140,11 @@ class CIPSGenerator(nn.Module):
         self.z_dim = z_dim
         self.w_dim = w_dim
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
-        self.encoding = PositionalEncoding(
-            None if fourier is None else FourierFeatures(**fourier),
-            None if embedding is None else CoordinateEmbedding(resolution, lookup=embedding_lookup, **embedding),
-        )
+        fourier_part = None if fourier is None else FourierFeatures(**filled(fourier, width))
+        embedding_part = None
+        if embedding is not None:
+            embedding_part = CoordinateEmbedding(resolution, lookup=embedding_lookup, **filled(embedding, width))
+        self.encoding = PositionalEncoding(fourier_part, embedding_part)
 
         pairs = resolution.bit_length() - 2  # log2(R) - 1
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
@@ -218,7 +225,7 @@ class CIPSGenerator(nn.Module):
             noise_seed: an integer, or [B] int64: one for each sample. Matters only with noise.
 
         Returns:
-            [B, P, 3] float32.
+            [B, 3, P] float32: channels first, as an image is.
         """
         keys = pixel_keys(coords, self.resolution) if self.noise else None
 
@@ -233,7 +240,7 @@ class CIPSGenerator(nn.Module):
                 y = (y + (x if block.skip is None else x @ block.skip)) * math.sqrt(0.5)
             x = y
             if block.rgb is not None:
-                colour = block.rgb(x).float()
+                colour = block.rgb.colours(x).float()
                 rgb = colour if rgb is None else rgb + colour
         assert rgb is not None  # the last block always has an RGB layer
         return rgb
@@ -259,7 +266,7 @@ class CIPSGenerator(nn.Module):
             raise ValueError(
                 f"synthesis: w must be [B, {self.w_dim}] or [B, {pixels}, {self.w_dim}], not {list(w.shape)}"
             )
-        return self.run(self.program(w), self.encoding(coords), coords, noise_seed)
+        return self.run(self.program(w), self.encoding(coords), coords, noise_seed).mT
 
     def synthesize_native(self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto") -> Tensor:
         """Styles [B, w_dim] -> images [B, 3, R, R] on the native grid, in tiles, with gradients where wanted.
@@ -269,9 +276,8 @@ class CIPSGenerator(nn.Module):
             noise_seed: see `run`.
             tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
         """
-        size = choose_tile(tile, self.resolution**2, len(w), self.width, w.device)
-        rgb = self._tiled(w, self.native_coords, noise_seed, size, native=True)
-        return to_images(rgb, self.resolution, self.resolution)
+        rgb = self._tiled(w, self.native_coords, noise_seed, tile, native=True)
+        return rgb.unflatten(2, (self.resolution, self.resolution))
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
         """Latents [B, z_dim], standard normal -> images [B, 3, R, R], values about [-1, 1]."""
@@ -293,11 +299,12 @@ class CIPSGenerator(nn.Module):
         height, width, _ = grid.shape
         if w.dim() == 4:
             w = w.flatten(1, 2)
-        size = choose_tile("auto" if tile is None else tile, height * width, len(w), self.width, w.device)
-        return to_images(self._tiled(w, grid.reshape(-1, 2), noise_seed, size, native=False), height, width)
+        tile = "auto" if tile is None else tile
+        rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, native=False)
+        return rgb.unflatten(2, (height, width))
 
-    def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: int, *, native: bool) -> Tensor:
-        """[B, P, 3] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
+    def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, *, native: bool) -> Tensor:
+        """[B, 3, P] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
         encoding = self.encoding
         direct = native and encoding.reads_table_directly()
         per_pixel = w.dim() == 3
@@ -326,11 +333,12 @@ class CIPSGenerator(nn.Module):
             shared=[*frequencies, None if direct else table, *leaves],
             by_row=[w.transpose(0, 1) if per_pixel else None, table if direct else None],
             pixels=len(coords),
-            tile=tile,
+            tile=choose_tile(tile, len(coords), len(w), self.width, w.device),
+            may_shrink=tile == "auto",
             graph_bytes=4 * len(w) * len(coords) * self.features_per_pixel,
         )
 
 
 def to_images(rgb: Tensor, height: int, width: int) -> Tensor:
-    """Pixel lists [B, H * W, 3] -> images [B, 3, H, W] (a view)."""
-    return rgb.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    """Pixel lists [B, H * W, 3], as `synthesis` gives them, -> images [B, 3, H, W] (a view)."""
+    return rgb.mT.unflatten(2, (height, width))

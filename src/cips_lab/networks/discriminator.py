@@ -15,18 +15,20 @@ def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
     """Append one channel: how much the samples of a group differ, on average over features and positions.
 
     A batch of B is divided into ``G = ceil(B / group_size)`` groups, sample i into group ``i mod G``. When group_size
-    divides B this is StyleGAN2's grouping; otherwise the groups' sizes differ by at most one, so that no sample is left
-    alone (whose deviation would be zero and give it away) unless the batch itself is one sample.
+    divides B this is StyleGAN2's grouping; otherwise the groups' sizes differ by at most one. No sample is left alone
+    (its deviation would be zero and give it away) unless it is the whole batch: G is at most B / 2.
 
     Args:
         x: [B, C, H, W], any B of at least 1.
-        group_size: the largest group.
+        group_size: samples in a group; one more where an odd batch is divided into pairs. 1: no deviation at all.
 
     Returns:
         [B, C + 1, H, W].
     """
     batch, channels, height, width = x.shape
     groups = math.ceil(batch / group_size)
+    if group_size > 1:
+        groups = max(1, min(groups, batch // 2))
     rounds = math.ceil(batch / groups)
     # Rows past the end of the batch weigh nothing: one formula for every batch size.
     missing = rounds * groups - batch

@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 Tile = int | Literal["auto"] | None
 Tensors = Sequence[Tensor | None]
-# (shared tensors, by-row tensors cut to the tile, the tile's first and last-plus-one pixel) -> [B, tile, C]
+# (shared tensors, by-row tensors cut to the tile, the tile's first and last-plus-one pixel) -> [B, C, tile]
 PixelFunction = Callable[[Tensors, Tensors, slice], Tensor]
 
-KEEP_BYTES = 256 * 2**20  # graphs up to this size are kept from the forward pass instead of being made again
+# Graphs up to this size (on CUDA: or a quarter of the free memory) are kept from the forward pass, not made again.
+KEEP_BYTES = 256 * 2**20
 
 
 @lru_cache
@@ -64,11 +65,14 @@ def choose_tile(
     if device.type == "cpu":
         budget = min(cache_bytes(), 64 * 2**20) // 8
         return max(64, min(pixels, 1 << max(0, (budget // row)).bit_length() - 1 if budget >= row else 1))
-    if free_bytes is None:
-        # Fake tensors live on devices that need not be there; MPS does not say.
-        known = device.type == "cuda" and torch.cuda.is_available()
-        free_bytes = torch.cuda.mem_get_info(device)[0] if known else 4 * 2**30
+    free_bytes = free_memory(device) if free_bytes is None else free_bytes
     return max(1024, min(pixels, free_bytes // 8 // (16 * row)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes of an accelerator; 4 GiB where it does not say (MPS, or fake tensors on a device that is not here)."""
+    known = device.type == "cuda" and torch.cuda.is_available()
+    return torch.cuda.mem_get_info(device)[0] if known else 4 * 2**30
 
 
 def tiles_of(pixels: int, tile: int) -> list[slice]:
@@ -83,6 +87,7 @@ def synthesize_tiled(
     pixels: int,
     tile: int,
     graph_bytes: int = 0,
+    may_shrink: bool = False,
 ) -> Tensor:
     """All pixels of a picture, tile by tile, with gradients to every tensor that wants them.
 
@@ -92,18 +97,21 @@ def synthesize_tiled(
         by_row: tensors [pixels, ...], one row a pixel, that a tile gets its rows of.
         pixels: of the picture.
         tile: pixels a tile.
-        graph_bytes: estimated size of all tiles' graphs. Up to `KEEP_BYTES` they are kept, and nothing is computed
-            twice; beyond, each is made again in the backward pass.
+        graph_bytes: estimated size of all tiles' graphs. Small ones are kept, and nothing is computed twice; beyond
+            `KEEP_BYTES`, each is made again in the backward pass.
+        may_shrink: whether tiles are halved where the device's memory runs out, and the pass begun again.
 
     Returns:
-        [B, pixels, C].
+        [B, C, pixels].
     """
     wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*shared, *by_row))
-    plan = _Plan(function, len(shared), tiles_of(pixels, tile), graph_bytes <= KEEP_BYTES)
+    device = next(t.device for t in (*shared, *by_row) if t is not None)
+    budget = max(KEEP_BYTES, free_memory(device) // 4) if device.type == "cuda" else KEEP_BYTES
+    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= budget, may_shrink)
     if wants_gradient:
         return _TiledSynthesis.apply(plan, *shared, *by_row)
     with torch.no_grad():
-        return plan.without_graph([*shared, *by_row])
+        return plan.attempt(lambda: plan.without_graph([*shared, *by_row]))
 
 
 @dataclass
@@ -112,8 +120,32 @@ class _Plan:
 
     function: PixelFunction
     shared: int  # how many of the tensors are shared; the others are by row
-    tiles: list[slice]
+    pixels: int
+    tile: int
     keep: bool
+    may_shrink: bool
+    autocast: tuple[torch.dtype, bool] | None = None  # that of the forward pass, for the backward pass
+
+    @property
+    def tiles(self) -> list[slice]:
+        return tiles_of(self.pixels, self.tile)
+
+    def attempt(self, work: Callable[[], Tensors | Tensor]) -> Any:
+        """Do the work; where memory runs out, do it again keeping less at once."""
+        while True:
+            try:
+                return work()
+            except torch.OutOfMemoryError:
+                if not self.may_shrink or (self.tile == 1 and not self.keep):
+                    raise
+            if self.keep:
+                self.keep = False
+                log.warning("out of memory: graphs of tiles are made again in the backward pass instead of kept")
+            else:
+                self.tile = -(-self.tile // 2)
+                log.warning(
+                    "out of memory: tiles of %d pixels from now on; trainer.tile=%d avoids this", *[self.tile] * 2
+                )
 
     def cut(self, tensors: Tensors, rows: slice) -> list[Tensor | None]:
         return [None if t is None else t[rows] for t in tensors[self.shared :]]
@@ -123,8 +155,8 @@ class _Plan:
         for rows in self.tiles:
             part = self.function(tensors[: self.shared], self.cut(tensors, rows), rows)
             if result is None:
-                result = part.new_empty(part.shape[0], self.tiles[-1].stop, part.shape[2])
-            result[:, rows] = part
+                result = part.new_empty(*part.shape[:2], self.pixels)
+            result[..., rows] = part
         assert result is not None
         return result
 
@@ -134,7 +166,11 @@ class _Plan:
             None if t is None else t.detach().requires_grad_(need)
             for t, need in zip(self.cut(tensors, rows), needed[self.shared :], strict=True)
         ]
-        with torch.enable_grad():
+        device = next(t.device.type for t in (*leaves, *cut) if t is not None)
+        assert self.autocast is not None
+        dtype, enabled = self.autocast
+        # Without autocast's cache, which would hold every pass's leaves until the iteration's end.
+        with torch.enable_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False):
             return _Piece(self.function(leaves, cut, rows), cut, rows)
 
 
@@ -144,6 +180,13 @@ class _Piece:
     cut: list[Tensor | None]
     rows: slice
 
+    def backward(self, gradient: Tensor, by_row: list[Tensor | None]) -> None:
+        """Add to the leaves' gradients, and write the rows' own."""
+        torch.autograd.backward(self.output, gradient[..., self.rows])
+        for whole, part in zip(by_row, self.cut, strict=True):
+            if whole is not None and part is not None:
+                whole[self.rows] = 0 if part.grad is None else part.grad
+
 
 class _TiledSynthesis(torch.autograd.Function):
     @staticmethod
@@ -151,13 +194,17 @@ class _TiledSynthesis(torch.autograd.Function):
         ctx.plan = plan
         ctx.save_for_backward(*tensors)
         device = next(t.device.type for t in tensors if t is not None)
-        ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        if not plan.keep:
-            return plan.without_graph(tensors)
-        needed = ctx.needs_input_grad[1:]
-        ctx.leaves = _leaves(tensors[: plan.shared], needed)
-        ctx.pieces = [plan.with_graph(ctx.leaves, tensors, needed, rows) for rows in plan.tiles]
-        return torch.cat([piece.output.detach() for piece in ctx.pieces], dim=1)
+        plan.autocast = (torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+
+        def work() -> Tensor:
+            if not plan.keep:
+                return plan.without_graph(tensors)
+            needed = ctx.needs_input_grad[1:]
+            ctx.leaves = _leaves(tensors[: plan.shared], needed)
+            ctx.pieces = [plan.with_graph(ctx.leaves, tensors, needed, rows) for rows in plan.tiles]
+            return torch.cat([piece.output.detach() for piece in ctx.pieces], dim=2)
+
+        return plan.attempt(work)
 
     @staticmethod
     @once_differentiable
@@ -168,18 +215,19 @@ class _TiledSynthesis(torch.autograd.Function):
             torch.empty_like(t) if need and t is not None else None
             for t, need in zip(tensors[plan.shared :], needed[plan.shared :], strict=True)
         ]
-        leaves = ctx.leaves if plan.keep else _leaves(tensors[: plan.shared], needed)
-        device, dtype, enabled = ctx.autocast
-        for i, rows in enumerate(plan.tiles):
-            if plan.keep:
-                piece, ctx.pieces[i] = ctx.pieces[i], None
-            else:
-                with torch.autocast(device, dtype, enabled):
-                    piece = plan.with_graph(leaves, tensors, needed, rows)
-            torch.autograd.backward(piece.output, gradient[:, rows])
-            for whole, part in zip(by_row, piece.cut, strict=True):
-                if whole is not None and part is not None:
-                    whole[rows] = 0 if part.grad is None else part.grad
+
+        def kept() -> Tensors:
+            while ctx.pieces:  # each graph is freed once it was used
+                ctx.pieces.pop(0).backward(gradient, by_row)
+            return ctx.leaves
+
+        def recomputed() -> Tensors:
+            leaves = _leaves(tensors[: plan.shared], needed)
+            for rows in plan.tiles:
+                plan.with_graph(leaves, tensors, needed, rows).backward(gradient, by_row)
+            return leaves
+
+        leaves = kept() if plan.keep else plan.attempt(recomputed)
         return None, *(None if leaf is None else leaf.grad for leaf in leaves), *by_row
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
 from cips_lab.errors import UserError
-from cips_lab.interop.native import checkpoint_folders, load_generator
+from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
 from cips_lab.training.gan import GAN
 from cips_lab.training.parallel import ReplicatedStrategy
 
@@ -195,11 +195,6 @@ def initialise(gan: GAN, source: str) -> None:
         if a != b:
             raise UserError(f"init={source} is another generator: {name} is {b} there and {a} in this configuration")
     gan.generator.load_state_dict(theirs)
-
-
-def images_of(checkpoint: Path) -> int:
-    """Images seen by a checkpoint folder ``kimg-00012.800``."""
-    return round(float(checkpoint.name.removeprefix("kimg-")) * 1000)
 
 
 def refuse_another_run(folder: Path, settings: dict[str, Any], continuing: bool) -> None:
