@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-all lint format bench clean
+.PHONY: help setup quickstart test test-all lint format bench bench-full clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,7 +41,10 @@ format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 bench: setup  ## time the parts of a training iteration against the machine's own matrix-product rate
-	$(BIN)/python benchmarks/bench.py $(ARGS)
+	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-full: setup  ## make bench, and how the generator step grows with resolution and batch at the paper's scale (an hour)
+	$(BIN)/python -m benchmarks.bench --full $(ARGS)
 
 clean:  ## remove caches and built packages (not runs, not .venv)
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """Speed and memory beside a reference written as plainly as the formulas, and beside the machine's own limit.
 
-    python benchmarks/bench.py [--only synthesis,generator] [--repeats 3] [--full] [--output bench.json]
+    python -m benchmarks.bench [--only synthesis,generator] [--repeats 3] [--full] [--output bench.json]
 
 Everything is measured in one run, ours and the reference in turn, and given as medians and ratios: machines are noisy,
 and what disturbs one disturbs both. "Limit" is the rate of this machine's matrix product, measured in the same turns.
@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import reference
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from measure import MATRIX_PRODUCT_FLOPS, Part, interleaved, matrix_product, peak_memory
 
+from benchmarks import reference
+from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, interleaved, matrix_product, peak_memory
 from cips_lab.cli import conf_folder
 from cips_lab.networks import tiling
 from cips_lab.networks.cips import CIPSGenerator

@@ -5,6 +5,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -45,9 +46,8 @@ def interleaved(parts: dict[str, Part], repeats: int) -> dict[str, float]:
 
 def peak_memory(setup: Callable[[], Part]) -> float:
     """MB that a part needs beyond what is resident after its setup, in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak, (setup,))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # unlike Pool, says when a child dies
+        return pool.submit(_peak, setup).result()
 
 
 def _peak(setup: Callable[[], Part]) -> float:

@@ -1,6 +1,6 @@
 """Precision and recall of large sets: ours beside torch-fidelity's, in one run.
 
-    python benchmarks/prdc.py [--count 20000] [--features 2048] [--threads N] [--output prdc.json]
+    python -m benchmarks.manifolds [--count 20000] [--features 2048] [--threads N] [--output manifolds.json]
 
 Standard normal features, in which distances are as alike as they can be: the hardest case for ours. Each runs in a
 process of its own, so that its peak of memory is its own; ours computes density and coverage as well.
@@ -59,7 +59,7 @@ def main() -> None:
         return
     rows = {}
     for which in ("ours", "torch-fidelity"):
-        command = [sys.executable, __file__, "--one", which, "--count", str(options.count)]
+        command = [sys.executable, "-m", "benchmarks.manifolds", "--one", which, "--count", str(options.count)]
         command += ["--features", str(options.features), "--threads", str(options.threads)]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         rows[which] = json.loads(printed.splitlines()[-1])

@@ -1,18 +1,12 @@
 """The benchmarks' plain networks compute what the fast ones do: a ratio between different things would mean nothing."""
 
-import sys
-from pathlib import Path
-
 import torch
 
+from benchmarks import measure, reference
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.training.losses import r1_penalty
 from cips_lab.training.metering import FlopCounter
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import measure
-import reference
 
 
 def randomised(network: torch.nn.Module) -> None:
