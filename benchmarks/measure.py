@@ -19,25 +19,31 @@ def matrix_product() -> Callable[[], torch.Tensor]:
     return lambda: torch.mm(a, b, out=out)
 
 
+LONG_SECONDS = 5.0  # what takes longer needs no warm-up
 MATRIX_PRODUCT_FLOPS = 2 * 4096 * 512 * 512
 
 
 def interleaved(parts: dict[str, Part], repeats: int) -> dict[str, float]:
-    """Median seconds of each part, run in turn: A B C A B C ..., after one run of each that is not counted.
+    """Median seconds of each part, run in turn: A B C A B C ...
 
-    A part much shorter than the longest is repeated within its turn, up to 20 times.
+    A part of less than 5 s is run before, uncounted; one much shorter than the longest is repeated within its turn, up
+    to 20 times.
     """
-    warm: dict[str, float] = {}
+    first: dict[str, float] = {}
     for name, part in parts.items():
-        part()
-        began = time.perf_counter()
-        part()
-        warm[name] = time.perf_counter() - began
-    longest = max(warm.values())
-    times: dict[str, list[float]] = {name: [] for name in parts}
+        for _ in range(2):
+            began = time.perf_counter()
+            part()
+            first[name] = time.perf_counter() - began
+            if first[name] > LONG_SECONDS:
+                break
+    longest = max(first.values())
+    times = {name: [seconds] if seconds > LONG_SECONDS else [] for name, seconds in first.items()}
     for _ in range(repeats):
         for name, part in parts.items():
-            for _ in range(max(1, min(20, int(longest / warm[name] / 4)))):
+            if len(times[name]) >= repeats and first[name] > LONG_SECONDS:
+                continue  # its first run counted
+            for _ in range(max(1, min(20, int(longest / first[name] / 4)))):
                 began = time.perf_counter()
                 part()
                 times[name].append(time.perf_counter() - began)

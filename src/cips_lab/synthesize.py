@@ -58,6 +58,7 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.interop.native import generator_file, load_generator
     from cips_lab.networks.cips import CIPSGenerator
     from cips_lab.networks.coordinates import image_grid
+    from cips_lab.networks.mapping import latents_of_seeds
     from cips_lab.pictures import save_picture, tile_images, to_uint8
     from cips_lab.streaming import LARGE_PIXELS, TIFF, StreamedPicture, sha256_of, stream_pictures
 
@@ -73,8 +74,7 @@ def main(cfg: DictConfig) -> None:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={cfg.device}: {str(error).splitlines()[0]}") from None
     height, width = parse_size(cfg.resolution, generator.resolution)
-    # Latents are drawn on the CPU, one generator a seed: a seed is the same picture anywhere, in any company.
-    z = torch.stack([torch.randn(generator.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    z = latents_of_seeds(seeds, generator.z_dim)
     as_folder = output.is_dir() or not output.suffix
     large = height * width > LARGE_PIXELS or (len(seeds) == 1 and output.suffix.lower() in TIFF and not as_folder)
     if (large and not generator.native_only) if cfg.stream is None else cfg.stream:

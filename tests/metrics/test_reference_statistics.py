@@ -185,7 +185,7 @@ TOGETHER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_reference import listed, reference
+from test_reference_statistics import listed, reference
 from sets import tiny_extractor
 print(float(reference(listed(Path(sys.argv[2])), tiny_extractor(), Path(sys.argv[3])).features.sum()))
 """

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 
 from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
 from cips_lab.interop.native import checkpoint_folders, save_generator
+from cips_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +42,38 @@ class Checkpoints(pl.Callback):
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         gan = gan_of(pl_module)
         root = Path(trainer.default_root_dir) / "checkpoints"
-        final = root / kimg_label(gan.images_seen)
-        partial = root / f".partial-{final.name}"
-        if trainer.is_global_zero:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        trainer.save_checkpoint(partial / "training.ckpt")  # every process takes part
-        if not trainer.is_global_zero:
-            return
-        save_generator(
-            gan.generator_ema, partial / "generator.safetensors", gan.generator_config, kimg=gan.images_seen / 1000
-        )
-        for path in (*partial.iterdir(), partial):
-            flush(path)
-        if final.exists():  # of a run that was continued from before it
-            shutil.rmtree(final)
-        partial.replace(final)
-        flush(root)
-        if self.keep is not None:
+        write_checkpoint(trainer, gan, root / kimg_label(gan.images_seen))
+        if trainer.is_global_zero and self.keep is not None:
             for old in checkpoint_folders(root.parent)[: -self.keep]:
                 shutil.rmtree(old)
+
+
+def write_checkpoint(trainer: pl.Trainer, gan: GAN, final: Path, texts: dict[str, str] | None = None) -> None:
+    """Write a checkpoint folder; every process calls it, rank 0 writes.
+
+    Args:
+        trainer, gan: what is kept.
+        final: the folder.
+        texts: names and contents of further files in it.
+    """
+    partial = final.with_name(f".partial-{final.name}")
+    if trainer.is_global_zero:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    trainer.save_checkpoint(partial / "training.ckpt")  # every process takes part
+    if not trainer.is_global_zero:
+        return
+    save_generator(
+        gan.generator_ema, partial / "generator.safetensors", gan.generator_config, kimg=gan.images_seen / 1000
+    )
+    for name, text in (texts or {}).items():
+        (partial / name).write_text(text)
+    for path in (*partial.iterdir(), partial):
+        flush(path)
+    if final.exists():  # of a run that was continued from before it
+        shutil.rmtree(final)
+    partial.replace(final)
+    flush(final.parent)
 
 
 def flush(path: Path) -> None:

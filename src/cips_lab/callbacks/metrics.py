@@ -55,6 +55,10 @@ class MetricsLog(pl.Callback):
         if is_due(gan.images_seen, gan.batch_size, self.every_kimg):
             self._write(trainer, gan.images_seen, gan.device)
 
+    def skip(self, seconds: float) -> None:
+        """Leave time out of the speed, which is that of training."""
+        self._began += seconds
+
     def _write(self, trainer: pl.Trainer, images_seen: int, device: torch.device) -> None:
         names = sorted(self._sums)
         # One reduction for all values; each was recorded in the same iterations on every process.

@@ -64,6 +64,11 @@ class ProgressLine(pl.Callback):
         if not sys.stderr.isatty():
             sys.stderr.write("\n")
 
+    def skip(self, seconds: float) -> None:
+        """Leave time out of the speed, which is that of training."""
+        began, from_kimg = self._speed
+        self._speed = (began + seconds, from_kimg)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bar is not None:
             self._bar.close()

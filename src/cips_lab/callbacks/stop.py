@@ -13,6 +13,11 @@ class StopAtTotal(pl.Callback):
     def __init__(self, total_kimg: float) -> None:
         self.total_images = round(total_kimg * 1000)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # A run that has its images is continued only for its last evaluation.
+        if gan_of(pl_module).images_seen >= self.total_images:
+            trainer.should_stop = True
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -71,6 +71,10 @@ class BaseDataModule(pl.LightningDataModule):
             "source": self.location,
         }
 
+    def setup(self, stage: str | None = None) -> None:
+        """Fill `train_dataset`, and `test_dataset` where there is one; once, whatever the `stage`."""
+        raise NotImplementedError
+
     def configure(self, *, batch_size: int, seed: int, rank: int, world_size: int, images_seen: int) -> None:
         """Say what `train_dataloader` is to read; the training code calls it before `fit`. See `train_loader`."""
         self._stream = _Stream(batch_size, seed, rank, world_size, images_seen)

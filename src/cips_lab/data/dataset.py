@@ -65,6 +65,30 @@ class ImageDataset(Dataset[Tensor]):
         return hashlib.sha256(f"{self.source.fingerprint()} square lanczos {self.resolution}".encode()).hexdigest()
 
 
+class FixedSizeDataset(ImageDataset):
+    """Pictures that are evaluated as they are: square, all of one size, never resized.
+
+    Args:
+        source: the pictures.
+        resolution: their size; None: that of the first.
+
+    Raises:
+        UserError: a picture has another size; it is named when it is read.
+    """
+
+    def __init__(self, source: ImageSource, resolution: int | None = None) -> None:
+        super().__init__(source, resolution or source.read(0).width)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self.source.read(index)
+        if image.size != (self.resolution, self.resolution):
+            raise UserError(
+                f"{self.source.name(index)}: {image.width} x {image.height} pixels, where {self.resolution} x "
+                f"{self.resolution} are expected: samples are evaluated as they are"
+            )
+        return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+
 class ArrayDataset(Dataset[Tensor]):
     """Item i: a copy of row i of a uint8 array [N, 3, R, R], RGB in [0, 255], in memory or memory-mapped.
 

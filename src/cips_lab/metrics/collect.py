@@ -79,7 +79,9 @@ def collect(
     numbers = torch.arange(count, device=home)[mine()]
     seen = 0
     # disable=None: no bar in a log file; delay: none for what takes a moment.
-    with tqdm(total=len(numbers), desc=title, unit=" pictures", delay=2, disable=None if rank() == 0 else True) as bar:
+    with tqdm(
+        total=len(numbers), desc=title, unit=" pictures", delay=2, leave=None, disable=None if rank() == 0 else True
+    ) as bar:
         for images in batches:
             seen += len(images)
             if seen > len(numbers):

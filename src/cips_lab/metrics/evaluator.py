@@ -23,7 +23,7 @@ from cips_lab.errors import UserError
 from cips_lab.metrics import defaults
 from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect
 from cips_lab.metrics.defaults import Name
-from cips_lab.metrics.extractors import Extractor, load_extractor
+from cips_lab.metrics.extractors import Extractor, distance_key, load_extractor
 from cips_lab.metrics.frechet import frechet_distance
 from cips_lab.metrics.inception_score import inception_score
 from cips_lab.metrics.kernel import full_kernel_distance, kernel_distance
@@ -85,6 +85,8 @@ class Evaluator:
         cache: str | Path | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if names is not None:  # `fid` is what Inception's is called; another extractor's is no FID
+            names = ["fd" if name == distance_key(extractor) else name for name in names]
         unknown = set(names or ()) - set(get_args(Name))
         if unknown or names == []:
             raise UserError(f"metrics.names={names}: choose from {', '.join(get_args(Name))}, or null for all")
@@ -126,6 +128,11 @@ class Evaluator:
             for extractor in self.extractors:
                 extractor.to(self.device)
         return self
+
+    @property
+    def distance_key(self) -> str:
+        """What the Frechet distance is called in results: ``fid``, or ``fd_<extractor>``."""
+        return distance_key(self.extractor)
 
     # ------------------------------------------------------------------ what goes in
 
@@ -195,6 +202,25 @@ class Evaluator:
         count = min(self.num_samples, len(pictures))
         self._check_count(count, f"{pictures.location}: pictures")
         return self.evaluate(batches_of(pictures, count, self.batch_size, self.num_workers), real, count)
+
+    def floor(self, held_out: PictureSet, real: Real, num_samples: int | None = None) -> Results:
+        """Real pictures that were held out, as if a generator had made them: what a perfect one would reach.
+
+        Of the first `num_samples` pictures, or all where there are fewer; without the Inception Score. Their features
+        are kept in the cache as the real ones' are. Raises `UserError` for too few pictures.
+        """
+        count = min(self.num_samples if num_samples is None else num_samples, len(held_out))
+        self._check_count(count, f"{held_out.location}: pictures")
+        found = references(held_out, self.extractors, count, self.batch_size, self.num_workers, self.cache)
+        home = torch.device("cpu") if self.device.type == "mps" else self.device
+        sets = [Collected(part.features.to(home), part.gaussian.to(home), None) for part in found]
+        return self._results(sets[0], sets[-1], real)
+
+    def check(self, pictures: PictureSet, num_samples: int | None = None) -> None:
+        """Raise `UserError` for whatever would stop an evaluation later: missing weights, too few pictures."""
+        assert self.extractors
+        self._check_count(min(self.num_real, len(pictures)), f"{pictures.location}: pictures")
+        self._check_count(self.num_samples if num_samples is None else num_samples, "the number of generated pictures")
 
     def _results(self, main: Collected, other: Collected, real: Real) -> Results:
         home = main.features.device

@@ -26,6 +26,11 @@ from cips_lab.metrics.precision import exact_float32
 from cips_lab.metrics.weights import WeightsFile
 
 
+def distance_key(name: str) -> str:
+    """What an extractor's Frechet distance is called: ``fid`` for Inception's alone, or ``fd_<extractor>``."""
+    return "fid" if name == "inception" else f"fd_{name}"
+
+
 class Extracted(NamedTuple):
     """Float32 features [B, D], and logits [B, C] where the network is a classifier."""
 
@@ -68,8 +73,8 @@ class Extractor(nn.Module):
 
     @property
     def distance_key(self) -> str:
-        """What this network's Frechet distance is called: ``fid``, or ``fd_<extractor>``."""
-        return "fid" if self.name == "inception" else f"fd_{self.name}"
+        """As the function."""
+        return distance_key(self.name)
 
     def forward(self, images: Tensor) -> Extracted:
         """Features of uint8 [B, 3, H, W] in [0, 255]; of each picture by itself, whatever the batch.

@@ -1,11 +1,17 @@
 """The mapping network of StyleGAN2: latent z to style w."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from cips_lab.networks.equalized import EqualizedLinear, scaled_leaky_relu
+
+
+def latents_of_seeds(seeds: Iterable[int], z_dim: int) -> Tensor:
+    """Latents [B, z_dim], each drawn on the CPU by a generator of its own: a seed is one picture, anywhere."""
+    return torch.stack([torch.randn(z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 class MappingNetwork(nn.Module):

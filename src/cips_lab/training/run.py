@@ -16,6 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from cips_lab.callbacks.evaluation import Evaluation
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
 from cips_lab.errors import UserError
@@ -74,21 +75,22 @@ def train(cfg: DictConfig) -> Path:
     )
     if cfg.init is not None:
         initialise(gan, cfg.init)
+    callbacks = [build(callback) for callback in cfg.callbacks.values() if callback is not None]
+    evaluation = next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
+    if evaluation is not None:
+        evaluation.check(data)
     checkpoints = checkpoint_folders(folder)
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     refuse_another_run(folder, settings, continuing=bool(checkpoints))
-    if checkpoints and images_of(checkpoints[-1]) >= round(cfg.schedule.total_kimg * 1000):
-        log.info(
-            "%s has its %g kimg already: raise schedule.total_kimg to train on",
-            folder,
-            images_of(checkpoints[-1]) / 1000,
-        )
+    images = images_of(checkpoints[-1]) if checkpoints else 0
+    unevaluated = evaluation is not None and evaluation.is_pending(folder, images, cfg.batch_size)
+    if images and images >= round(cfg.schedule.total_kimg * 1000) and not unevaluated:
+        log.info("%s has its %g kimg already: raise schedule.total_kimg to train on", folder, images / 1000)
         return folder
     if first_process:
         write_folder(folder, settings)
         describe(gan, cfg, folder, processes, checkpoints)
     loggers = [build(logger, run_folder=str(folder)) for logger in cfg.logger.values() if logger is not None]
-    callbacks = [build(callback) for callback in cfg.callbacks.values() if callback is not None]
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
