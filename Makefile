@@ -23,6 +23,7 @@ $(VENV)/.installed: pyproject.toml
 quickstart: setup  ## train CIPS on satellite pictures for about 8 minutes on two CPU cores (ARGS="key=value ..." to change it)
 	$(BIN)/python -m cips_lab.train experiment=quickstart name=quickstart paths.runs=$(RUNS) $(ARGS)
 	$(BIN)/python -m cips_lab.synthesize ckpt=$(RUNS)/quickstart seeds=0-63 output=$(RUNS)/quickstart/samples.png
+	@cat $(RUNS)/quickstart/evaluations.md
 	@echo "Look at $(RUNS)/quickstart/samples.png (what it learned) and $(RUNS)/quickstart/samples/real.png (what it saw)."
 
 test: setup  ## the test suite (no network, under 12 minutes on two cores)
