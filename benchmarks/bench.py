@@ -4,6 +4,8 @@
 
 Everything is measured in one run, ours and the reference in turn, and given as medians and ratios: machines are noisy,
 and what disturbs one disturbs both. "Limit" is the rate of this machine's matrix product, measured in the same turns.
+Each runs in a process of its own, ours with what our commands set for a process (cips_lab.runtime), the reference as
+PyTorch comes.
 """
 
 import argparse
@@ -18,7 +20,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from benchmarks import reference
-from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, interleaved, matrix_product, peak_memory
+from benchmarks.manifolds import in_own_process
+from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, Worker, interleaved, matrix_product, peak_memory
 from cips_lab.cli import conf_folder
 from cips_lab.networks import tiling
 from cips_lab.networks.cips import CIPSGenerator
@@ -27,6 +30,7 @@ from cips_lab.training.losses import discriminator_loss, generator_loss, r1_pena
 from cips_lab.training.metering import FlopCounter
 
 Row = dict[str, Any]
+Setups = dict[str, Callable[[], Part]]
 
 
 def generator_of(resolution: int, width: int = 512) -> CIPSGenerator:
@@ -71,7 +75,7 @@ def generator_part(resolution: int, batch: int, tile: tiling.Tile, plain: bool) 
     return part
 
 
-def discriminator_part(resolution: int, batch: int, plain: bool, penalty: bool) -> Part:
+def discriminator_part(resolution: int, batch: int, penalty: bool, plain: bool) -> Part:
     torch.manual_seed(0)
     discriminator = ResidualDiscriminator(resolution)
     images = torch.randn(batch, 3, resolution, resolution)
@@ -144,6 +148,12 @@ class Iteration:
         self.optimizer_d.zero_grad(set_to_none=True)
 
 
+def iteration_part(experiment: str, overrides: list[str], phase: str, plain: bool) -> Part:
+    """``main`` or ``r1`` of an iteration."""
+    part: Part = getattr(Iteration(experiment, overrides, plain), phase)
+    return part
+
+
 # ---------------------------------------------------------------------------------------------- rows
 
 
@@ -154,14 +164,30 @@ def flops(part: Part) -> float:
     return counter.total
 
 
-def compare(
-    name: str, ours: Part, plain: Part, work: float, repeats: int, memory: tuple[Callable[[], Part], ...] = ()
-) -> Row:
-    """One row: ours and the reference in turn with the matrix product; memory of each in its own process.
+def timed(ours: Setups, plain: Setups, repeats: int) -> dict[str, float]:
+    """Median seconds of parts of ours, of the reference and of the matrix product, in turn, each in its own process."""
+    setups = {name: (setup, True) for name, setup in (ours | {"limit": matrix_product}).items()}
+    setups |= {name: (setup, False) for name, setup in plain.items()}
+    workers = {name: Worker(setup, tuned) for name, (setup, tuned) in setups.items()}
+    try:
+        return interleaved(dict(workers), repeats)
+    finally:
+        for worker in workers.values():
+            worker.close()
 
-    `work`: FLOPs that the result needs. What ours computes twice, to save memory, does not count.
+
+def compare(name: str, setup: Callable[[bool], Part], work: float, repeats: int, memory: bool = False) -> Row:
+    """One row: ours and the reference in turn with the matrix product.
+
+    Args:
+        name: of the row.
+        setup: makes the part; its argument says whether the plain one.
+        work: FLOPs that the result needs. What ours computes twice, to save memory, does not count.
+        repeats: interleaved ones.
+        memory: whether to measure that too.
     """
-    seconds = interleaved({"ours": ours, "reference": plain, "limit": matrix_product()}, repeats)
+    ours, plain = partial(setup, False), partial(setup, True)
+    seconds = timed({"ours": ours}, {"reference": plain}, repeats)
     limit = MATRIX_PRODUCT_FLOPS / seconds["limit"]
     row = {
         "row": name,
@@ -174,25 +200,24 @@ def compare(
         "share_of_limit": work / seconds["ours"] / limit,
     }
     if memory:
-        row["extra_mb"], row["reference_extra_mb"] = (peak_memory(setup) for setup in memory)
+        row["extra_mb"], row["reference_extra_mb"] = peak_memory(ours), peak_memory(plain, tuned=False)
         row["memory_ratio"] = row["extra_mb"] / row["reference_extra_mb"]
     return row
 
 
 def synthesis(repeats: int) -> list[Row]:
-    parts = [synthesis_part(256, plain) for plain in (False, True)]
-    return [compare("synthesis 256, width 512, 1 image", *parts, flops(parts[1]), repeats)]
+    setup = partial(synthesis_part, 256)
+    return [compare("synthesis 256, width 512, 1 image", setup, flops(setup(False)), repeats)]
 
 
 def generator(repeats: int) -> list[Row]:
-    parts = [generator_part(128, 4, "auto", plain) for plain in (False, True)]
-    memory = tuple(partial(generator_part, 128, 4, "auto", plain) for plain in (False, True))
     model = generator_of(128)
     w = model.mapping(torch.randn(4, 512)).detach()
     # A backward pass has a product for the inputs and one for the weights. (The counter knows no grouped convolutions.)
     with torch.no_grad():
         work = 3 * flops(lambda: model.synthesize_native(w))
-    row = compare("generator step 128, batch 4", *parts, work, max(2, repeats - 1), memory)
+    setup = partial(generator_part, 128, 4, "auto")
+    row = compare("generator step 128, batch 4", setup, work, max(2, repeats - 1), memory=True)
     gradient = torch.randn(4, 3, 128, 128)
     results = []
     for tile in ("auto", None):
@@ -226,25 +251,29 @@ def memory_growth(repeats: int) -> list[Row]:
 def discriminator(repeats: int) -> list[Row]:
     rows = []
     for name, penalty in (("discriminator step 64, batch 4", False), ("R1 64, batch 4", True)):
-        parts = [discriminator_part(64, 4, plain, penalty) for plain in (False, True)]
-        rows.append(compare(name, *parts, flops(parts[1]), repeats))
+        setup = partial(discriminator_part, 64, 4, penalty)
+        rows.append(compare(name, setup, flops(setup(True)), repeats))
     return rows
 
 
 def iteration(repeats: int) -> list[Row]:
     """Whole iterations, R1 averaged in: at the paper's width, and quickstart's."""
     rows = []
-    paper = ["resolution=64", "batch_size=4"]
     for name, experiment, overrides in (
-        ("ffhq_256 at 64, batch 4", "ffhq_256", paper),
+        ("ffhq_256 at 64, batch 4", "ffhq_256", ["resolution=64", "batch_size=4"]),
         ("quickstart", "quickstart", []),
     ):
-        ours, plain = (Iteration(experiment, overrides, plain) for plain in (False, True))
-        seconds = interleaved(
-            {"main": ours.main, "r1": ours.r1, "plain main": plain.main, "plain r1": plain.r1}, max(2, repeats - 1)
-        )
-        interval = ours.objective.r1_interval
-        mine = seconds["main"] + seconds["r1"] / interval
+        setups = {
+            f"{side} {phase}": partial(iteration_part, experiment, overrides, phase, side == "plain")
+            for side in ("our", "plain")
+            for phase in ("main", "r1")
+        }
+        ours = {name: setup for name, setup in setups.items() if name.startswith("our")}
+        plain = {name: setup for name, setup in setups.items() if name.startswith("plain")}
+        seconds = timed(ours, plain, max(2, repeats - 1))
+        described = Iteration(experiment, overrides, plain=False)
+        interval = described.objective.r1_interval
+        mine = seconds["our main"] + seconds["our r1"] / interval
         theirs = seconds["plain main"] + seconds["plain r1"] / interval
         rows.append(
             {
@@ -252,18 +281,35 @@ def iteration(repeats: int) -> list[Row]:
                 "seconds": mine,
                 "reference_seconds": theirs,
                 "speedup": theirs / mine,
-                "sec_per_kimg": mine / ours.batch_size * 1000,
+                "sec_per_kimg": mine / described.batch_size * 1000,
             }
         )
     return rows
+
+
+def manifolds(repeats: int) -> list[Row]:
+    """Precision and recall of 20,000 x 2,048 features beside torch-fidelity's (benchmarks/manifolds.py says more)."""
+    ours, theirs = (in_own_process(which, 20_000, 2048) for which in ("ours", "torch-fidelity"))
+    assert (ours["precision"], ours["recall"]) == (theirs["precision"], theirs["recall"])
+    return [
+        {
+            "row": "precision, recall of 20,000 x 2,048",
+            "seconds": ours["seconds"],
+            "reference_seconds": theirs["seconds"],
+            "speedup": theirs["seconds"] / ours["seconds"],
+            "peak_gb": ours["peak_gb"],
+            "reference_peak_gb": theirs["peak_gb"],
+        }
+    ]
 
 
 def growth(repeats: int) -> list[Row]:
     """The generator step with resolution and batch (make bench-full)."""
     rows = []
     for resolution, batch in ((64, 4), (128, 4), (256, 1), (256, 4), (512, 1), (1024, 1)):
-        seconds = interleaved({"ours": generator_part(resolution, batch, "auto", False)}, 1)
-        extra = peak_memory(partial(generator_part, resolution, batch, "auto", False))
+        setup = partial(generator_part, resolution, batch, "auto", False)
+        seconds = timed({"ours": setup}, {}, 1)
+        extra = peak_memory(setup)
         rows.append(
             {"row": f"generator step {resolution}, batch {batch}", "seconds": seconds["ours"], "extra_mb": extra}
         )
@@ -276,6 +322,7 @@ ROWS = {
     "memory": memory_growth,
     "discriminator": discriminator,
     "iteration": iteration,
+    "manifolds": manifolds,
 }
 
 
@@ -290,6 +337,8 @@ def show(row: Row) -> None:
         text += f"  {row['gflop_per_s']:6.1f} of {row['limit_gflop_per_s']:6.1f} GFLOP/s ({row['share_of_limit']:.0%})"
     if "extra_mb" in row:
         text += f"  extra memory {row['extra_mb']:.0f} MB"
+    if "peak_gb" in row:
+        text += f"  peak of the process {row['peak_gb']:.2f} GB (reference {row['reference_peak_gb']:.2f} GB)"
     if "reference_extra_mb" in row:
         text += f" (reference {row['reference_extra_mb']:.0f} MB: 1/{1 / row['memory_ratio']:.1f})"
     for key, label in (("growth_from_128", "x that of 128"), ("sec_per_kimg", "s/kimg")):

@@ -44,6 +44,14 @@ def measure(which: str, count: int, features: int) -> dict[str, float]:
     return {"seconds": seconds, "peak_gb": peak, "precision": precision, "recall": recall}
 
 
+def in_own_process(which: str, count: int, features: int, threads: int | None = None) -> dict[str, float]:
+    """`measure` in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.manifolds", "--one", which, "--count", str(count)]
+    command += ["--features", str(features), "--threads", str(threads or torch.get_num_threads())]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return dict(json.loads(printed.splitlines()[-1]))
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,10 +67,7 @@ def main() -> None:
         return
     rows = {}
     for which in ("ours", "torch-fidelity"):
-        command = [sys.executable, "-m", "benchmarks.manifolds", "--one", which, "--count", str(options.count)]
-        command += ["--features", str(options.features), "--threads", str(options.threads)]
-        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        rows[which] = json.loads(printed.splitlines()[-1])
+        rows[which] = in_own_process(which, options.count, options.features, options.threads)
         values = "  ".join(f"{name} {value:.5g}" for name, value in rows[which].items())
         print(f"{which:16} {values}", flush=True)
     print(f"{'ratio':16} {rows['torch-fidelity']['seconds'] / rows['ours']['seconds']:.2f} times faster")

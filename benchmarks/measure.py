@@ -2,13 +2,17 @@
 
 import gc
 import multiprocessing
+import os
 import statistics
 import time
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+
+from cips_lab import runtime
 
 Part = Callable[[], object]
 
@@ -50,14 +54,77 @@ def interleaved(parts: dict[str, Part], repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def peak_memory(setup: Callable[[], Part]) -> float:
+class Worker:
+    """A part in a process of its own, so that each side has the settings that its users have.
+
+    Args:
+        setup: makes the part, in the process.
+        tuned: whether the process is set up as our commands are (`cips_lab.runtime`). The reference is not: it is what
+            one gets who types the formulas into PyTorch.
+    """
+
+    def __init__(self, setup: Callable[[], Part], tuned: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(setup, tuned, theirs), daemon=True)
+        before = os.environ.pop("GOMP_SPINCOUNT", None)
+        if tuned:
+            runtime.sleep_at_barriers()  # in the environment, for the process reads it with its first import
+        self._process.start()
+        theirs.close()
+        os.environ.pop("GOMP_SPINCOUNT", None)
+        if before is not None:
+            os.environ["GOMP_SPINCOUNT"] = before
+        self._receive()
+
+    def __call__(self) -> None:
+        """Run the part once."""
+        self._ask("run")
+
+    def peak_memory(self) -> float:
+        """MB that a first run needs beyond what is resident after the setup."""
+        return self._ask("peak")
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+
+    def _ask(self, question: str) -> float:
+        self._pipe.send(question)
+        return self._receive()
+
+    def _receive(self) -> float:
+        answer = self._pipe.recv()  # EOFError where the process died
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        return float(answer)
+
+
+def peak_memory(setup: Callable[[], Part], tuned: bool = True) -> float:
     """MB that a part needs beyond what is resident after its setup, in a fresh process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # unlike Pool, says when a child dies
-        return pool.submit(_peak, setup).result()
+    worker = Worker(setup, tuned)
+    try:
+        return worker.peak_memory()
+    finally:
+        worker.close()
 
 
-def _peak(setup: Callable[[], Part]) -> float:
-    part = setup()
+def _serve(setup: Callable[[], Part], tuned: bool, pipe: Connection) -> None:
+    try:
+        if tuned:
+            runtime.keep_freed_memory()
+        part = setup()
+        pipe.send(0.0)
+        while True:
+            pipe.send(_peak(part) if pipe.recv() == "peak" else float(part() is part))
+    except EOFError:
+        return
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+def _peak(part: Part) -> float:
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (Linux)
     before = _status_kib("VmRSS")

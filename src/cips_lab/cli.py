@@ -1,7 +1,6 @@
 """What every command shares: where its configuration lies, and how a user's mistake is told."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from cips_lab import runtime
 from cips_lab.errors import UserError
-
-# GNU OpenMP's threads spin for milliseconds at every barrier, which brings training to a crawl as soon as another
-# program wants a core; with a short spin they sleep instead. Read when torch is first imported, hence here.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def conf_folder() -> Path:
@@ -29,6 +25,7 @@ def conf_folder() -> Path:
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2."""
+    runtime.tune()  # before torch is imported, which commands do when they run
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
         @functools.wraps(task)
