@@ -125,6 +125,7 @@ class Evaluation(pl.Callback):
                 callback.skip(seconds)
         for logger in trainer.loggers:
             logger.log_metrics(curves(record), step=gan.images_seen)
+            logger.save()
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
             with (folder / "metrics.jsonl").open("a") as file:

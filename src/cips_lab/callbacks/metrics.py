@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from cips_lab.callbacks.clock import gan_of, is_due
-from cips_lab.training.parallel import average
+from cips_lab.training.parallel import average, is_distributed
 
 
 def peak_memory_gb(device: torch.device) -> float:
@@ -27,20 +28,24 @@ class MetricsLog(pl.Callback):
     """Every `every_kimg`: the means of losses and logits since the last time, speed and memory.
 
     `last` holds the newest values, for other callbacks to show. A continued run drops the lines that lie beyond the
-    checkpoint it continues from, so that every kimg is there once.
+    checkpoint it continues from, so that every kimg is there once. A checkpoint within an interval holds its sums so
+    far, over all processes: the line at the end of the interval is that of a run that was never stopped.
     """
 
     def __init__(self, every_kimg: float) -> None:
         self.every_kimg = every_kimg
         self.last: dict[str, float] = {}
-        self._sums: dict[str, Tensor] = {}
+        self._values: dict[str, list[Tensor]] = {}  # of this interval, on the device: nothing waits for them
+        self._sums: dict[str, float] = {}  # of earlier ones
         self._counts: dict[str, int] = {}
+        self._device = torch.device("cpu")
         self._began = 0.0
         self._images = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         gan = gan_of(pl_module)
-        self._restart(gan.images_seen)
+        self._device = gan.device
+        self._restart_clock(gan.images_seen)
         if trainer.is_global_zero:
             drop_lines_after(self._path(trainer), gan.images_seen)
 
@@ -49,40 +54,70 @@ class MetricsLog(pl.Callback):
     ) -> None:
         gan = gan_of(pl_module)
         for name, value in gan.statistics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._values.setdefault(name, []).append(value)
             self._counts[name] = self._counts.get(name, 0) + 1
         gan.statistics = {}
         if is_due(gan.images_seen, gan.batch_size, self.every_kimg):
-            self._write(trainer, gan.images_seen, gan.device)
+            self._write(trainer, gan.images_seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The interval's sums, as means over processes; Lightning calls this on all of them."""
+        return {"sums": self._reduced_sums(), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Each process goes on from the mean: their mean is the same again, however many there are now."""
+        self._values = {}
+        self._sums, self._counts = dict(state_dict["sums"]), dict(state_dict["counts"])
 
     def skip(self, seconds: float) -> None:
         """Leave time out of the speed, which is that of training."""
         self._began += seconds
 
-    def _write(self, trainer: pl.Trainer, images_seen: int, device: torch.device) -> None:
+    def _reduced_sums(self) -> dict[str, float]:
+        """Name -> sum over the interval, the mean over processes.
+
+        In float64: sums of a few thousand float32 numbers of like size are exact there, so that it does not matter
+        when, and on how many processes, they were made.
+        """
+        for name, values in self._values.items():
+            fresh = torch.stack(values).cpu().double().sum().item()
+            self._sums[name] = self._sums.get(name, 0.0) + fresh
+        self._values = {}
         names = sorted(self._sums)
-        # One reduction for all values; each was recorded in the same iterations on every process.
-        means = average(torch.stack([self._sums[name] / self._counts[name] for name in names])).tolist()
+        sums = torch.tensor([self._sums[name] for name in names], dtype=torch.float64)
+        if names and is_distributed():
+            # One reduction for all values; each was recorded in the same iterations on every process.
+            sums = average(sums.to(self._device)).cpu()
+        return dict(zip(names, sums.tolist(), strict=True))
+
+    def _write(self, trainer: pl.Trainer, images_seen: int) -> None:
+        means = {name: single_precision(total / self._counts[name]) for name, total in self._reduced_sums().items()}
         seconds = time.monotonic() - self._began
         record: dict[str, float] = {"kimg": images_seen / 1000}
-        record |= dict(zip(names, means, strict=True))
+        record |= means
         record["time/sec_per_kimg"] = seconds / ((images_seen - self._images) / 1000)
-        record["memory/peak_gb"] = peak_memory_gb(device)
+        record["memory/peak_gb"] = peak_memory_gb(self._device)
         self.last = record
         if trainer.is_global_zero:
             with self._path(trainer).open("a") as file:
                 file.write(json.dumps(record) + "\n")
         for logger in trainer.loggers:
             logger.log_metrics(record, step=images_seen)
-        self._restart(images_seen)
-
-    def _restart(self, images_seen: int) -> None:
+            logger.save()  # or a run that is killed and continued lacks what was in memory
         self._sums, self._counts = {}, {}
+        self._restart_clock(images_seen)
+
+    def _restart_clock(self, images_seen: int) -> None:
         self._began, self._images = time.monotonic(), images_seen
 
     @staticmethod
     def _path(trainer: pl.Trainer) -> Path:
         return Path(trainer.default_root_dir) / "metrics.jsonl"
+
+
+def single_precision(value: float) -> float:
+    """The nearest float32: what is beyond it is rounding."""
+    return float(np.float32(value))
 
 
 def drop_lines_after(path: Path, images_seen: int) -> None:

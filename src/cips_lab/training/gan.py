@@ -20,7 +20,8 @@ from cips_lab.networks.tiling import Tile
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
-from cips_lab.training.parallel import average, average_gradients
+from cips_lab.training.parallel import average, is_distributed
+from cips_lab.training.reducer import GradientReducer
 
 Generator = CIPSGenerator | StyleGAN2Generator
 CHECKPOINT_KEY = "cips_lab"
@@ -69,6 +70,7 @@ class GAN(pl.LightningModule):
         self.generator_config = generator_config or {}
         self.images_seen = 0
         self.statistics: dict[str, Tensor] = {}  # of the last iteration, this process's share
+        self.reducers: dict[nn.Module, GradientReducer] = {}  # of each network, where there are other processes
         self._synthesize: Callable[..., Tensor] = generator.synthesize_native
         self._discriminate: Callable[[Tensor], Tensor] = discriminator.forward
         if isinstance(generator, CIPSGenerator):
@@ -107,6 +109,12 @@ class GAN(pl.LightningModule):
             images_seen=self.images_seen,
         )
 
+    def on_fit_end(self) -> None:
+        """Whoever uses the networks next may not have other processes beside it."""
+        for reducer in self.reducers.values():
+            reducer.remove()
+        self.reducers.clear()
+
     # ------------------------------------------------------------------ one iteration
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -130,7 +138,7 @@ class GAN(pl.LightningModule):
             real_logits = self._discriminate(real[i :: len(shares)])
             fake_logits = self._discriminate(fake)
             loss = discriminator_loss(real_logits, fake_logits)
-            self.manual_backward(loss / len(shares))
+            self._backward(loss, self.discriminator, "discriminator", i)
             self._record("loss/discriminator", loss, i)
             self._record("logits/real", real_logits.mean(), i)
             self._record("logits/fake", fake_logits.mean(), i)
@@ -142,7 +150,7 @@ class GAN(pl.LightningModule):
         for i in range(len(shares)):
             penalty = r1_penalty(self.discriminator, real[i :: len(shares)])
             loss = self.objective.r1_weight / 2 * penalty * self.objective.r1_interval
-            self.manual_backward(loss / len(shares))
+            self._backward(loss, self.discriminator, "r1", i)
             self._record("loss/r1", penalty, i)
         self._step(optimizer, self.discriminator)
 
@@ -153,7 +161,7 @@ class GAN(pl.LightningModule):
             w = self._styles(latents)
             w_mean += w.detach().float().reshape(-1, w.shape[-1]).mean(0) / len(shares)
             loss = generator_loss(self._discriminate(self._synthesize(w, latents.noise_seed)))
-            self.manual_backward(loss / len(shares))
+            self._backward(loss, self.generator, "generator", i)
             self._record("loss/generator", loss, i)
         self._step(optimizer, self.generator)
         self.generator.mapping.track_mean(average(w_mean)[None])
@@ -171,8 +179,22 @@ class GAN(pl.LightningModule):
         self.generator.requires_grad_(generator)
         self.discriminator.requires_grad_(not generator)
 
+    def _backward(self, loss: Tensor, network: nn.Module, step: str, index: int) -> None:
+        """Micro-batch `index`'s part of the network's gradients; those of the last leave for the other processes."""
+        passes = len(self._shares())
+        if is_distributed() and index == passes - 1:
+            if network not in self.reducers:
+                self.reducers[network] = self.new_reducer(network)
+            self.reducers[network].arm(step)
+        self.manual_backward(loss / passes)
+
+    def new_reducer(self, network: nn.Module) -> GradientReducer:
+        """What averages a network's gradients over processes; made in its first step, when it wants gradients."""
+        return GradientReducer(network)
+
     def _step(self, optimizer: Any, network: nn.Module) -> None:
-        average_gradients(network)
+        if is_distributed():
+            self.reducers[network].finish()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from cips_lab.errors import UserError
+from cips_lab.training.continued_csv import ContinuedCSVLogger
 
 
 def has_wandb_key() -> bool:
@@ -20,7 +21,9 @@ def has_wandb_key() -> bool:
         return False
 
 
-def wandb_logger(run_folder: str, project: str, group: str | None, tags: list[str]) -> WandbLogger:
+def wandb_logger(
+    run_folder: str, project: str, group: str | None, tags: list[str], images_seen: int = 0
+) -> WandbLogger:
     """Weights & Biases, online if there is an API key (or WANDB_MODE says so), else offline in the run's folder.
 
     A run that is continued keeps its id, so that online it goes on as one curve.
@@ -51,19 +54,20 @@ def wandb_logger(run_folder: str, project: str, group: str | None, tags: list[st
     return logger
 
 
-def csv_logger(run_folder: str) -> CSVLogger:
-    """metrics.csv in RUN/csv."""
-    return CSVLogger(save_dir=run_folder, name="csv", version="")
+def csv_logger(run_folder: str, images_seen: int = 0) -> CSVLogger:
+    """metrics.csv in RUN/csv; a run that is continued at `images_seen` goes on in it (see `continued_csv`)."""
+    return ContinuedCSVLogger(run_folder, images_seen)
 
 
-def tensorboard_logger(run_folder: str) -> TensorBoardLogger:
-    """Event files in RUN/tensorboard.
+def tensorboard_logger(run_folder: str, images_seen: int = 0) -> TensorBoardLogger:
+    """Event files in RUN/tensorboard; a run that is continued at `images_seen` hides what lies beyond.
 
     Raises:
         UserError: TensorBoard is not installed.
     """
+    purge = {"purge_step": images_seen + 1} if images_seen else {}
     try:
-        return TensorBoardLogger(save_dir=run_folder, name="tensorboard", version="")
+        return TensorBoardLogger(save_dir=run_folder, name="tensorboard", version="", **purge)
     except ModuleNotFoundError:
         raise UserError("logger=tensorboard needs TensorBoard: pip install 'cips-lab[tensorboard]'") from None
 

@@ -2,13 +2,23 @@
 
 `DistributedDataParallel` around the whole module expects every parameter to take part in every backward pass, which is
 never so in a GAN. Here the module stays unwrapped: parameters are made equal once, and the gradients of the network
-that is being stepped are averaged once per step.
+that is being stepped are averaged once per step (`reducer`). A process that is lost ends the others (`siblings`).
 """
 
+import datetime
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
-from torch import Tensor, nn
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from torch import Tensor
+
+from cips_lab.errors import UserError
+from cips_lab.training import siblings
 
 
 def is_distributed() -> bool:
@@ -17,7 +27,23 @@ def is_distributed() -> bool:
 
 
 class ReplicatedStrategy(DDPStrategy):
-    """Lightning's DDP launcher and process group, without its wrapper around the module."""
+    """Lightning's DDP launcher and process group, without its wrapper around the module.
+
+    Args:
+        timeout_minutes: a process that does not take part in an operation for so long is given up, and the run ends.
+
+    Raises:
+        UserError: it is not positive.
+    """
+
+    def __init__(self, timeout_minutes: float = 10.0) -> None:
+        if timeout_minutes <= 0:
+            raise UserError(f"trainer.timeout_minutes={timeout_minutes}: must be a positive number of minutes")
+        super().__init__(timeout=datetime.timedelta(minutes=timeout_minutes))
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        self._launcher = WatchedLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     def configure_ddp(self) -> None:
         """Copy rank 0's parameters and buffers to all, in place of wrapping the module."""
@@ -28,21 +54,33 @@ class ReplicatedStrategy(DDPStrategy):
                     dist.broadcast(tensor, src=0)
 
 
-def average_gradients(network: nn.Module) -> None:
-    """Replace every gradient of one network by its mean over processes, in one reduction.
+class WatchedLauncher(_SubprocessScriptLauncher):
+    """Lightning's launcher, which starts this command once more for each further process of this machine.
 
-    A parameter without one (R1 does not see the logit's bias) stays without, the same on every process: a gradient of
-    zero would be a step of Adam, which one process alone does not make.
+    Its observer kills everything, the reason included, when a child ends; none looks after the parent. A `Watch` takes
+    its place.
     """
-    if not is_distributed():
-        return
-    parameters = [p for p in network.parameters() if p.grad is not None]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-        parameter.grad = part.view_as(parameter)
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
+        """Start the other processes, if none has, and call the function, watching them."""
+        environment = self.cluster_environment
+        environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        follower = siblings.follow_launcher()
+        if not environment.creates_processes_externally:
+            os.environ[siblings.LAUNCHER] = str(os.getpid())
+            try:
+                self._call_children_scripts()
+            finally:
+                del os.environ[siblings.LAUNCHER]
+            watch = siblings.watch_children(self.procs, environment.node_rank() * self.num_processes + 1)
+        elif follower is not None:
+            watch = follower
+        elif "TORCHELASTIC_RUN_ID" in os.environ:
+            watch = siblings.watch_launcher(os.getppid(), "torchrun")
+        else:
+            watch = siblings.Watch(None)
+        with watch:
+            return function(*args, **kwargs)
 
 
 def average(value: Tensor) -> Tensor:

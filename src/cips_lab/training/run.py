@@ -23,6 +23,7 @@ from cips_lab.errors import UserError
 from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
 from cips_lab.training.gan import GAN
 from cips_lab.training.parallel import ReplicatedStrategy
+from cips_lab.training.siblings import follow_launcher
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def train(cfg: DictConfig) -> Path:
     Raises:
         UserError: the configuration or the data cannot be used; nothing was trained.
     """
+    follow_launcher()
     quiet_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     processes = count_processes(cfg.trainer)
@@ -90,13 +92,14 @@ def train(cfg: DictConfig) -> Path:
     if first_process:
         write_folder(folder, settings)
         describe(gan, cfg, folder, processes, checkpoints)
-    loggers = [build(logger, run_folder=str(folder)) for logger in cfg.logger.values() if logger is not None]
+    place = {"run_folder": str(folder), "images_seen": images}
+    loggers = [build(logger, **place) for logger in cfg.logger.values() if logger is not None]
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         precision=cfg.trainer.precision,
-        strategy=ReplicatedStrategy() if processes > 1 else "auto",
+        strategy=ReplicatedStrategy(cfg.trainer.timeout_minutes) if processes > 1 else "auto",
         logger=loggers,
         callbacks=[StopAtTotal(cfg.schedule.total_kimg), *callbacks],
         default_root_dir=folder,
