@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.utilities.rank_zero import rank_zero_experiment
+from lightning_fabric.loggers.logger import rank_zero_experiment
 
 
 class ContinuedCSVLogger(CSVLogger):
@@ -28,7 +28,7 @@ class ContinuedCSVLogger(CSVLogger):
             folder = Path(self.log_dir)
             folder.mkdir(parents=True, exist_ok=True)
             self._experiment = _ContinuedWriter(folder, self._images_seen)
-        return self._experiment
+        return self._experiment  # type: ignore[return-value]
 
 
 class _ContinuedWriter(ExperimentWriter):
@@ -53,6 +53,9 @@ def drop_rows_after(path: Path, images_seen: int) -> list[str]:
     reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     rows = [row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) <= images_seen]
     columns = list(reader.fieldnames or [])
+    if not columns:  # killed before the first row
+        path.unlink()
+        return []
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)

@@ -65,9 +65,9 @@ def tensorboard_logger(run_folder: str, images_seen: int = 0) -> TensorBoardLogg
     Raises:
         UserError: TensorBoard is not installed.
     """
-    purge = {"purge_step": images_seen + 1} if images_seen else {}
+    beyond = images_seen + 1 if images_seen else None
     try:
-        return TensorBoardLogger(save_dir=run_folder, name="tensorboard", version="", **purge)
+        return TensorBoardLogger(save_dir=run_folder, name="tensorboard", version="", purge_step=beyond)
     except ModuleNotFoundError:
         raise UserError("logger=tensorboard needs TensorBoard: pip install 'cips-lab[tensorboard]'") from None
 
