@@ -45,6 +45,9 @@ def enter(function: Callable[..., None], rank: int, world: int, port: int, folde
     os.environ |= {"LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
     torch.set_num_threads(1)
+    # As in a process that was not forked by a server; else each loader would start a server of its own, and one whose
+    # process is killed stays.
+    multiprocessing.set_start_method("fork", force=True)
     try:
         function(*arguments)
     except BaseException:
