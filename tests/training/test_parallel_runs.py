@@ -14,6 +14,7 @@ from torch import Tensor
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.interop.native import checkpoint_folders
 from cips_lab.training.parallel import average
+from cips_lab.training.run import split_groups
 
 BATCH, ITERATIONS = 16, 20
 TOLERANCE = 1e-4
@@ -134,6 +135,31 @@ def test_micro_batches_on_two_processes(runs: Runs) -> None:
 )
 def test_continued_on_another_number_of_processes(runs: Runs, kind: str, first: int, second: int) -> None:
     assert_same_run(runs.continued(kind, first, second), runs.whole(kind, 1))
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "processes", "group", "split"),
+    [
+        (16, None, 4, 4, False),
+        (16, None, 8, 4, True),
+        (16, 2, 1, 4, True),
+        (16, 2, 2, 2, False),
+        (6, None, 1, 4, False),
+    ],
+)
+def test_split_groups_are_told(batch: int, micro: int | None, processes: int, group: int, split: bool) -> None:
+    """Beside the definition: do the passes' own groups have the members that the whole batch's have?"""
+    world = torch.arange(batch)
+    shares = processes * (batch // processes // (micro or batch // processes))
+    found = [part for i in range(shares) for part in groups(world[i::shares], group)]
+    assert (sorted(found) != sorted(groups(world, group))) == split
+    assert (split_groups(batch, micro, processes, group) is not None) == split
+
+
+def groups(samples: Tensor, size: int) -> list[list[int]]:
+    """As `minibatch_stddev` divides a batch."""
+    count = max(1, min(-(-len(samples) // size), len(samples) // 2))
+    return [samples[i::count].tolist() for i in range(count)]
 
 
 def test_the_parts_of_the_comparison_can_fail(runs: Runs, tmp_path: Path) -> None:

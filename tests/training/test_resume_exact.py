@@ -133,15 +133,25 @@ def equal(a: Any, b: Any) -> bool:
     [
         (1, {"micro_batch": 4}, 2),
         (2, {"micro_batch": 2}, 2),
-        pytest.param(2, {"micro_batch": 2, "generator": "stylegan2", "mixing_probability": 0.9}, 0, id="stylegan2"),
+        pytest.param(
+            2,
+            {"micro_batch": 2, "generator": "stylegan2", "mixing_probability": 0.9},
+            0,
+            marks=pytest.mark.slow,
+            id="stylegan2",
+        ),
     ],
 )
+@pytest.mark.timeout(900)
 def test_killed_again_and_again(tmp_path: Path, world: int, options: dict[str, Any], workers: int) -> None:
     """Every process is killed at each of KILLS in turn; in between the run goes on from its newest checkpoint."""
     together(world, train, tmp_path / "whole", tmp_path / "whole", options, workers, None, 0)
     folder = tmp_path / "killed"
     for i, moment in enumerate(KILLS, start=1):
-        together(world, train, folder, folder, options, workers, moment, i, expected=-signal.SIGKILL)
+        codes = together(world, train, folder, folder, options, workers, moment, i, expected=None)
+        # A process may notice that another is gone before its own end.
+        assert -signal.SIGKILL in codes
+        assert 0 not in codes
         done = max((int(path.name[-3:]) // 8 for path in checkpoint_folders(folder)), default=0)
         assert done == moment[0] // 2 * 2
     together(world, train, folder, folder, options, workers, None, 99)

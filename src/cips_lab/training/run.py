@@ -92,6 +92,9 @@ def train(cfg: DictConfig) -> Path:
     if first_process:
         write_folder(folder, settings)
         describe(gan, cfg, folder, processes, checkpoints)
+        problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
+        if problem:
+            log.warning(problem)
     place = {"run_folder": str(folder), "images_seen": images}
     loggers = [build(logger, **place) for logger in cfg.logger.values() if logger is not None]
     trainer = pl.Trainer(
@@ -285,3 +288,15 @@ def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoint
     )
     if checkpoints:
         log.info("continuing from %s", checkpoints[-1].name)
+
+
+def split_groups(batch_size: int, micro_batch: int | None, processes: int, group_size: int) -> str | None:
+    """What to say where passes are too small for whole groups of the minibatch standard deviation; else None."""
+    samples = micro_batch or batch_size // processes
+    if samples == batch_size or group_size <= 1 or samples % group_size == 0:
+        return None
+    return (
+        f"passes of {samples} images do not hold whole groups of the minibatch standard deviation "
+        f"(discriminator.group_size={group_size}): this run differs from one on another number of processes; "
+        f"with passes of a multiple of {group_size} it would not"
+    )
