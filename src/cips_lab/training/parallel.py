@@ -76,7 +76,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         elif follower is not None:
             watch = follower
         elif "TORCHELASTIC_RUN_ID" in os.environ:
-            watch = siblings.watch_launcher(os.getppid(), "torchrun")
+            watch = siblings.watch_launcher(os.getppid(), "torchrun", sees_peers=False)
         else:
             watch = siblings.Watch(None)
         with watch:

@@ -53,12 +53,20 @@ class Watch(threading.Thread):
     Args:
         find: what is gone, if anything. None: there is nothing to look at, only failures are explained.
         children: processes that must not outlive this one.
+        sees_peers: whether `find` looks at processes that train with this one, so that it will find out why a
+            connection broke.
     """
 
-    def __init__(self, find: Callable[[], Loss | None] | None, children: Sequence[subprocess.Popen[bytes]] = ()):
+    def __init__(
+        self,
+        find: Callable[[], Loss | None] | None,
+        children: Sequence[subprocess.Popen[bytes]] = (),
+        sees_peers: bool = True,
+    ) -> None:
         super().__init__(daemon=True, name="watch over other processes")
         self._find = find
         self._children = children
+        self._sees_peers = sees_peers
         self._over = threading.Event()
         self._told = threading.Lock()  # taken by whoever tells first, and never given back
 
@@ -109,13 +117,14 @@ class Watch(threading.Thread):
 
     def _settle(self) -> Loss | None:
         """Which process it was, as soon as it can be seen."""
-        until = time.monotonic() + PATIENCE
-        while self._find is not None and time.monotonic() < until:
+        if self._find is None:
+            return None
+        until = time.monotonic() + (PATIENCE if self._sees_peers else 0.0)
+        while True:
             loss = self._find()
-            if loss is not None:
+            if loss is not None or time.monotonic() >= until:
                 return loss
             time.sleep(0.1)
-        return None
 
     def _tell(self, message: str) -> None:
         """Once, on standard error and in the log file, even where the main thread hangs."""
@@ -146,15 +155,15 @@ def watch_children(children: Sequence[subprocess.Popen[bytes]], first_rank: int 
     return Watch(find, children)
 
 
-def watch_launcher(pid: int, name: str) -> Watch:
-    """For a process whose parent is, or should still be, `pid`; `name`: what that is."""
+def watch_launcher(pid: int, name: str, sees_peers: bool = True) -> Watch:
+    """For a process whose parent is, or should still be, `pid`; `name`: what that is; `sees_peers`: see `Watch`."""
 
     def find() -> Loss | None:
         if os.getppid() == pid:
             return None
         return Loss(f"{name} (pid {pid}) is gone, so this run ends.", sudden=True)
 
-    return Watch(find)
+    return Watch(find, sees_peers=sees_peers)
 
 
 @functools.cache
