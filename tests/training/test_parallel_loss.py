@@ -244,8 +244,11 @@ def sleeping_child() -> subprocess.Popen[bytes]:
 def test_a_broken_connection_is_explained_by_the_child_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     gone, other = sleeping_child(), sleeping_child()
     gone.kill()
-    with pytest.raises(SystemExit) as end, siblings.watch_children([gone, other]):
+    watch = siblings.watch_children([gone, other])
+    with pytest.raises(SystemExit) as end, watch:
         raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:4711")
+    assert not watch._over.is_set(), "a process that does not end in time is ended"
+    watch._over.set()  # but not the one that tests
     assert end.value.code == 1
     assert other.wait(10) == -signal.SIGKILL
     assert capsys.readouterr().err.count(f"rank 1 (pid {gone.pid}) was ended by SIGKILL") == 1
@@ -255,8 +258,10 @@ def test_a_broken_connection_of_unknown_cause_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(siblings, "PATIENCE", 0.3)
-    with pytest.raises(SystemExit), siblings.Watch(lambda: None):
+    watch = siblings.Watch(lambda: None)
+    with pytest.raises(SystemExit), watch:
         raise RuntimeError("[third_party/gloo] Timed out waiting 600000ms for recv operation to complete")
+    watch._over.set()
     told = capsys.readouterr().err
     assert "did not answer in time: [third_party/gloo] Timed out waiting 600000ms" in told
     assert REMEDY in told

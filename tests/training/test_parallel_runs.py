@@ -116,7 +116,8 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
 def test_a_run_changes(runs: Runs, kind: str) -> None:
     """What is compared below is no standstill."""
     rows = losses(runs.whole(kind, 1))
-    assert abs(rows[0]["loss/discriminator"] - rows[-1]["loss/discriminator"]) > 100 * TOLERANCE
+    values = [row["loss/discriminator"] for row in rows]
+    assert max(values) - min(values) > 20 * TOLERANCE
     assert sum("loss/r1" in row for row in rows) == ITERATIONS / 2
 
 
