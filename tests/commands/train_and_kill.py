@@ -85,7 +85,9 @@ def in_the_configuration() -> None:
     Path.write_text = write_text  # type: ignore[method-assign, assignment]
 
 
-PLACES = {f.__name__: f for f in (between_writing_and_rename, between_rename_and_pruning, in_a_line, in_the_configuration)}
+PLACES = {
+    f.__name__: f for f in (between_writing_and_rename, between_rename_and_pruning, in_a_line, in_the_configuration)
+}
 
 
 def attempt(overrides: list[str], place: str | None, after: float | None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Interruption(pl.Callback):
         connector = trainer._signal_connector
         assert callable(connector.register_signal_handlers)
         connector.register_signal_handlers = _leave_signals_alone  # type: ignore[method-assign]
-        if self.signals is None:
+        if self.signals is None or self._own_signals:
             self._own_signals = True
             self.signals = StopSignals().__enter__()
             self.signals.begin_training(launching=False)
@@ -81,7 +81,6 @@ class Interruption(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._own_signals and self.signals is not None:
             self.signals.__exit__()
-            self.signals, self._own_signals = None, False
 
     # ------------------------------------------------------------------ for other callbacks
 
