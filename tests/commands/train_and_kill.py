@@ -5,7 +5,9 @@ own, with its own files and signals, and SIGKILL ends it as it ends any.
 
     python train_and_kill.py PLAN.json
 
-The plan: `overrides` of the command; `kills`: a list of {"after": share of a start-up} or {"place": name of a place}.
+The plan: `overrides` of the command; `first`: total_kimg of a run that shows how long a start takes; `kills`: a list of
+{"start": share of a start}, {"training": share of half a second after its second line}, {"save": share of a hundredth
+of a second after its third save began}, or {"place": the name of a function below}.
 Prints one JSON line: how each attempt ended and what it left, and how the last, undisturbed one ended.
 """
 
@@ -85,22 +87,45 @@ def in_the_configuration() -> None:
     Path.write_text = write_text  # type: ignore[method-assign, assignment]
 
 
-PLACES = {
-    f.__name__: f for f in (between_writing_and_rename, between_rename_and_pruning, in_a_line, in_the_configuration)
-}
+KILLERS = (between_writing_and_rename, between_rename_and_pruning, in_a_line, in_the_configuration)
+PLACES = {function.__name__: function for function in KILLERS}
 
 
-def attempt(overrides: list[str], place: str | None, after: float | None) -> dict[str, Any]:
-    """Train in a forked process; kill it `after` seconds, or let it kill itself at a place. How it ended."""
+def wait_for(child: int, moment: Callable[[], Any], times: int) -> None:
+    """Until something has changed that many times, or the process has ended."""
+    last = moment()
+    while times and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        now = moment()
+        if now not in (last, None):
+            times, last = times - 1, now
+
+
+def wait_before_kill(child: int, folder: Path, kind: str, share: float, start: float) -> None:
+    """For a random moment of the start, of training, or within a save."""
+    if kind == "start":
+        time.sleep(share * start)
+    elif kind == "training":
+        lines = folder / "metrics.jsonl"
+        wait_for(child, lambda: lines.stat().st_size if lines.exists() else None, 2)
+        time.sleep(0.5 * share)
+    else:
+        saves = folder / "checkpoints"
+        wait_for(child, lambda: next((p.name for p in saves.glob(".partial-kimg-*")), None), 3)
+        time.sleep(0.01 * share)
+
+
+def attempt(overrides: list[str], name: str, kill: dict[str, Any] | None = None, start: float = 0) -> dict[str, Any]:
+    """Train in a forked process, and kill it or let it kill itself, as the plan says. How it ended."""
     began = time.monotonic()
+    folder = Path("runs") / name
     child = os.fork()
     if child == 0:
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        if place is not None:
-            PLACES[place]()
-        sys.argv = ["train", *overrides]
+        if kill is not None and "place" in kill:
+            PLACES[kill["place"]]()
+        sys.argv = ["train", *overrides, f"name={name}"]
         status = 1
         try:
             main()
@@ -110,11 +135,11 @@ def attempt(overrides: list[str], place: str | None, after: float | None) -> dic
         finally:
             sys.stdout.flush()
             os._exit(status)
-    if after is not None:
-        time.sleep(after)
+    if kill is not None and "place" not in kill:
+        ((kind, share),) = kill.items()
+        wait_before_kill(child, folder, kind, share, start)
         os.kill(child, signal.SIGKILL)  # not reaped yet: if it ended by itself, this hits nobody else
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    folder = Path("runs") / next(o.removeprefix("name=") for o in overrides if o.startswith("name="))
     kept = sorted(path.name for path in (folder / "checkpoints").glob("*"))
     return {"status": status, "seconds": time.monotonic() - began, "left": kept}
 
@@ -122,14 +147,10 @@ def attempt(overrides: list[str], place: str | None, after: float | None) -> dic
 def run() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     overrides = plan["overrides"]
-    whole = attempt([*overrides, "name=whole"], None, None)
-    short = attempt([*overrides, "name=short", f"schedule.total_kimg={plan['first']}"], None, None)
-    start = short["seconds"]  # to be ready, and for one iteration
-    killed = []
-    for kill in plan["kills"]:
-        after = kill["after"] * start if "after" in kill else None
-        killed.append(attempt([*overrides, "name=killed"], kill.get("place"), after))
-    last = attempt([*overrides, "name=killed"], None, None)
+    whole = attempt(overrides, "whole")
+    start = attempt([*overrides, f"schedule.total_kimg={plan['first']}"], "short")["seconds"]
+    killed = [attempt(overrides, "killed", kill, start) for kill in plan["kills"]]
+    last = attempt(overrides, "killed")
     print(json.dumps({"whole": whole, "start": start, "killed": killed, "last": last}))
 
 

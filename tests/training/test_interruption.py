@@ -1,4 +1,4 @@
-"""Signals, retention, damaged checkpoints, the lock and the full disk, within one process. Real ones: tests/commands."""
+"""Signals, retention, damaged checkpoints, the lock, a full disk. With all processes of a command: tests/commands."""
 
 import errno
 import json
@@ -567,8 +567,8 @@ def test_a_file_that_does_not_fit_is_as_it_was(tmp_path: Path) -> None:
     replace_text(tmp_path / "text", "old")
     program = (
         "from pathlib import Path; from cips_lab.storage import append_line, replace_text, is_full\n"
-        "for write in (lambda: append_line(Path('lines'), 'y' * 700), lambda: replace_text(Path('text'), 'z' * 2000)):\n"
-        "    try: write()\n"
+        "for write, name, text in ((append_line, 'lines', 'y' * 700), (replace_text, 'text', 'z' * 2000)):\n"
+        "    try: write(Path(name), text)\n"
         "    except OSError as error: print(is_full(error), error.filename)\n"
     )
     result = limited(program, tmp_path)
