@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from cips_lab.interop.integrity import damage
 from cips_lab.interop.native import checkpoint_folders
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def train(folder: Path, cache: Path, *overrides: str, limit: int | None = None) 
         capture_output=True,
         text=True,
         preexec_fn=restrict,
-        timeout=300,
+        timeout=800,
     )
 
 
