@@ -160,8 +160,3 @@ def remove_leftovers(folder: Path) -> list[str]:
         else:
             path.unlink()
     return [path.name for path in leftovers]
-
-
-def bytes_of(folder: Path) -> int:
-    """Of the files in a folder."""
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
