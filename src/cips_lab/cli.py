@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab import runtime
-from cips_lab.errors import UserError
+from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
 
 
 def conf_folder() -> Path:
@@ -24,7 +24,10 @@ def conf_folder() -> Path:
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2."""
+    """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2.
+
+    A run that was interrupted and can be continued ends with status 75 (see `cips_lab.errors`).
+    """
     runtime.tune()  # before torch is imported, which commands do when they run
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -35,7 +38,15 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             except (UserError, OmegaConfBaseException) as error:
                 sys.stdout.flush()
                 print(f"error: {error}", file=sys.stderr)
-                sys.exit(2)
+                sys.exit(STATUS_MISTAKE)
+            except Interrupted as interrupted:
+                sys.stdout.flush()
+                print(interrupted, file=sys.stderr)
+                sys.exit(STATUS_REQUEUE)
+            except KeyboardInterrupt:
+                sys.stdout.flush()
+                print("stopped at once", file=sys.stderr)
+                sys.exit(STATUS_AT_ONCE)
 
         return hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)
 

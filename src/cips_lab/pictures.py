@@ -35,5 +35,9 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write uint8 [H, W, 3] as PNG or what the suffix says; a half-written file never bears the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    Image.fromarray(picture).save(partial)
+    try:
+        Image.fromarray(picture).save(partial)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)

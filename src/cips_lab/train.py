@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cips_lab.cli import command
-from cips_lab.errors import UserError
+from cips_lab.errors import Interrupted, RunInUse, UserError
 
 
 @command("train")
@@ -16,8 +16,9 @@ def main(cfg: DictConfig) -> None:
 
     try:
         train(cfg)
-    except UserError:
-        discard_if_unused(Path(HydraConfig.get().runtime.output_dir))
+    except (UserError, Interrupted) as error:
+        if not isinstance(error, RunInUse):  # the folder is another run's
+            discard_if_unused(Path(HydraConfig.get().runtime.output_dir))
         raise
 
 

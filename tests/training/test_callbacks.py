@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import GENERATOR_CONFIG, MemoryDataModule, build_gan, fit, make_trainer
 
-from cips_lab import load_generator
+from cips_lab import load_generator, storage
 from cips_lab.callbacks import checkpoints as checkpoints_module
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
@@ -150,7 +150,7 @@ def test_what_a_checkpoint_holds(tmp_path: Path) -> None:
     gan = build_gan()
     fit(gan, tmp_path, 2, Checkpoints(every_kimg=1))
     folder = tmp_path / "checkpoints" / "kimg-00000.016"
-    assert sorted(p.name for p in folder.iterdir()) == ["generator.safetensors", "training.ckpt"]
+    assert sorted(p.name for p in folder.iterdir()) == ["generator.safetensors", "manifest.json", "training.ckpt"]
     z = torch.randn(2, 6)
     for source in (tmp_path, folder, folder / "generator.safetensors", folder / "training.ckpt"):
         generator = load_generator(source)
@@ -173,7 +173,8 @@ def test_a_save_that_fails_midway_leaves_nothing_with_a_name(
 
     gan, trainer = build_gan(), make_trainer(tmp_path, 3, Checkpoints(every_kimg=0.008, keep=1))
     with monkeypatch.context() as patch:
-        patch.setattr(trainer if fails == "save_checkpoint" else checkpoints_module, fails, disk_full)
+        owner = {"save_generator": checkpoints_module, "flush": storage, "save_checkpoint": trainer}[fails]
+        patch.setattr(owner, fails, disk_full)
         with pytest.raises(OSError, match="no space left"):
             trainer.fit(
                 gan,

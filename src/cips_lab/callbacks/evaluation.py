@@ -2,16 +2,19 @@
 
 import json
 import logging
-import shutil
+import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 from tqdm import tqdm
 
 from cips_lab.callbacks.checkpoints import write_checkpoint
 from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
+from cips_lab.callbacks.interruption import EvaluationAbandoned, interruption_of, telling_of_a_full_disk
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.data.datamodule import BaseDataModule
@@ -19,6 +22,7 @@ from cips_lab.errors import UserError
 from cips_lab.metrics import defaults
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.samples import samples
+from cips_lab.storage import append_line, remove_folder, replace_text
 from cips_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
@@ -33,7 +37,7 @@ class Evaluation(pl.Callback):
     The latents are always those of seeds 0, 1, ..., without truncation. A line goes to metrics.jsonl, to the console
     and to every logger, each number with its extractor and the number of samples; evaluations.md holds them as a table,
     with the floor where the data set has held-out pictures. A run shorter than `every_kimg` is a trial and is not
-    evaluated. One that was stopped during an evaluation does it again when it is continued.
+    evaluated. One that is stopped during an evaluation leaves it, and does it again when it is continued.
 
     Args:
         evaluator: what is computed, and, for the last evaluation, of how many samples.
@@ -113,8 +117,16 @@ class Evaluation(pl.Callback):
         evaluator = self.evaluator.to(gan.device)
         if self._real is None:
             self._real = evaluator.reference(data.train_dataset)
-        pictures = samples(gan.generator_ema, evaluator.batches(count), gan.device)
-        record: Results = {"kimg": gan.images_seen / 1000, **evaluator.evaluate(pictures, self._real, count)}
+        pictures: Iterable[Tensor] = samples(gan.generator_ema, evaluator.batches(count), gan.device)
+        interruption = interruption_of(trainer)
+        if interruption is not None:
+            smallest_share = (count or evaluator.num_samples) // trainer.world_size
+            pictures = interruption.watch(trainer, pictures, math.ceil(smallest_share / evaluator.batch_size))
+        try:
+            record: Results = {"kimg": gan.images_seen / 1000, **evaluator.evaluate(pictures, self._real, count)}
+        except EvaluationAbandoned:
+            log.info("the evaluation at kimg %g is left, to be done when the run is continued", gan.images_seen / 1000)
+            return
         if data.test_dataset is not None:
             floor = evaluator.floor(data.test_dataset, self._real, count)
             record |= {FLOOR + name: value for name, value in floor.items() if isinstance(value, float)}
@@ -128,9 +140,9 @@ class Evaluation(pl.Callback):
             logger.save()
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
-            with (folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            (folder / "evaluations.md").write_text(table(evaluations(folder)))
+            with telling_of_a_full_disk(trainer, folder / "metrics.jsonl"):
+                append_line(folder / "metrics.jsonl", json.dumps(record))
+                replace_text(folder / "evaluations.md", table(evaluations(folder)))
             with tqdm.external_write_mode():
                 log.info("kimg %g: %s, %.0f s", record["kimg"], sentence(record), seconds)
         self._keep_best(trainer, gan, record)
@@ -150,7 +162,7 @@ class Evaluation(pl.Callback):
         if trainer.is_global_zero:
             for old in best_checkpoints(folder):
                 if old != final:
-                    shutil.rmtree(old)
+                    remove_folder(old)
 
 
 # ---------------------------------------------------------------------------------------------- records

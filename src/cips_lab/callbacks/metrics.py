@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from cips_lab.callbacks.clock import gan_of, is_due
+from cips_lab.callbacks.interruption import telling_of_a_full_disk
+from cips_lab.storage import append_line, replace_text
 from cips_lab.training.parallel import average, is_distributed
 
 
@@ -99,8 +101,9 @@ class MetricsLog(pl.Callback):
         record["memory/peak_gb"] = peak_memory_gb(self._device)
         self.last = record
         if trainer.is_global_zero:
-            with self._path(trainer).open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            path = self._path(trainer)
+            with telling_of_a_full_disk(trainer, path):
+                append_line(path, json.dumps(record))
         for logger in trainer.loggers:
             logger.log_metrics(record, step=images_seen)
             logger.save()  # or a run that is killed and continued lacks what was in memory
@@ -132,6 +135,4 @@ def drop_lines_after(path: Path, images_seen: int) -> None:
             break
         if round(record["kimg"] * 1000) <= images_seen:
             kept.append(line + "\n")
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    replace_text(path, "".join(kept))

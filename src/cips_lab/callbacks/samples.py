@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
+from cips_lab.callbacks.interruption import telling_of_a_full_disk
 from cips_lab.data.dataset import to_device_range
 from cips_lab.pictures import save_picture, tile_images, to_uint8
 from cips_lab.training.draws import stream
@@ -41,11 +42,11 @@ class SampleGrids(pl.Callback):
             count = min(self.rows * self.columns, len(dataset))
             chosen = torch.randperm(len(dataset), generator=stream(gan.seed, "real grid", 0))[:count]
             images = torch.stack([dataset[int(i)] for i in chosen])
-            save_picture(
-                tile_images(to_uint8(to_device_range(images, torch.zeros(count, dtype=torch.bool))), self.columns), path
-            )
-            for logger in trainer.loggers:
-                log_image(logger, "real", path, gan.images_seen / 1000, gan.images_seen)
+            sheet = tile_images(to_uint8(to_device_range(images, torch.zeros(count, dtype=torch.bool))), self.columns)
+            with telling_of_a_full_disk(trainer, path):
+                save_picture(sheet, path)
+                for logger in trainer.loggers:
+                    log_image(logger, "real", path, gan.images_seen / 1000, gan.images_seen)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -56,9 +57,10 @@ class SampleGrids(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, gan: GAN) -> None:
         path = self._folder(trainer) / f"{kimg_label(gan.images_seen)}.png"
-        save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
-        for logger in trainer.loggers:
-            log_image(logger, "samples", path, gan.images_seen / 1000, gan.images_seen)
+        with telling_of_a_full_disk(trainer, path):
+            save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
+            for logger in trainer.loggers:
+                log_image(logger, "samples", path, gan.images_seen / 1000, gan.images_seen)
 
     @torch.no_grad()
     def draw(self, gan: GAN) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Data sets as Lightning data modules: what Hydra's `data` group builds."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,7 @@ class BaseDataModule(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_the_run,
         )
 
 
@@ -188,6 +190,15 @@ class BlueMarbleDataModule(BaseDataModule):
             return
         self.train_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "train", self.cache))
         self.test_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "test", self.cache))
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """In a reading process: go on when a whole job is asked to stop, for the iteration is finished first.
+
+    The run ends its readers itself, and a reader whose run is gone ends.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class PictureLoader(DataLoader[Tensor]):

@@ -17,13 +17,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.callbacks.evaluation import Evaluation
+from cips_lab.callbacks.interruption import Interruption
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
 from cips_lab.errors import UserError
-from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
+from cips_lab.interop.integrity import sound_checkpoints
+from cips_lab.interop.native import images_of, load_generator
+from cips_lab.storage import disk_full, is_full, quiet_log_when_full, replace_text
 from cips_lab.training.gan import GAN
+from cips_lab.training.locking import LOCK, only_run_in, will_start_others
 from cips_lab.training.parallel import ReplicatedStrategy
 from cips_lab.training.siblings import follow_launcher
+from cips_lab.training.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +54,24 @@ def train(cfg: DictConfig) -> Path:
         The run's folder.
 
     Raises:
-        UserError: the configuration or the data cannot be used; nothing was trained.
+        UserError: the configuration or the data cannot be used, another process trains there, or the disk is full.
+        Interrupted: a signal asked the run to stop, and it can be continued.
     """
     follow_launcher()
     quiet_libraries()
+    quiet_log_when_full()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     processes = count_processes(cfg.trainer)
+    try:
+        with StopSignals(alone=processes == 1 or will_start_others()) as signals, only_run_in(folder):
+            return _train(cfg, folder, processes, signals)
+    except OSError as error:
+        if is_full(error):
+            raise disk_full(Path(error.filename or folder)) from error
+        raise
+
+
+def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) -> Path:
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
     set_threads(cfg.trainer, processes)
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
@@ -81,7 +98,7 @@ def train(cfg: DictConfig) -> Path:
     evaluation = next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
     if evaluation is not None:
         evaluation.check(data)
-    checkpoints = checkpoint_folders(folder)
+    checkpoints = sound_checkpoints(folder, tell=first_process)
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     refuse_another_run(folder, settings, continuing=bool(checkpoints))
     images = images_of(checkpoints[-1]) if checkpoints else 0
@@ -97,6 +114,10 @@ def train(cfg: DictConfig) -> Path:
             log.warning(problem)
     place = {"run_folder": str(folder), "images_seen": images}
     loggers = [build(logger, **place) for logger in cfg.logger.values() if logger is not None]
+    interruption = next((callback for callback in callbacks if isinstance(callback, Interruption)), None)
+    if interruption is not None:
+        interruption.signals = signals
+        callbacks.sort(key=lambda callback: callback is interruption)  # the last one, in whatever order they came
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
@@ -113,18 +134,23 @@ def train(cfg: DictConfig) -> Path:
         enable_model_summary=False,
     )
     try:
+        signals.begin_training(launching=processes > 1 and will_start_others())
         trainer.fit(
             gan,
             datamodule=data,
             ckpt_path=checkpoints[-1] / "training.ckpt" if checkpoints else None,
             weights_only=True,
         )
+    except SystemExit:  # what Lightning makes of a second Ctrl-C
+        if trainer.interrupted and signals.at_once:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         for logger in loggers:
             if isinstance(logger, pl.loggers.WandbLogger):
                 logger.experiment.finish()  # or the next job of a sweep would log into this run
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    if interruption is not None:
+        interruption.conclude(trainer)
     if trainer.is_global_zero:
         log.info("finished: %s", folder)
     return folder
@@ -132,7 +158,7 @@ def train(cfg: DictConfig) -> Path:
 
 def discard_if_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but its log: what was refused leaves no trace."""
-    if folder.is_dir() and all(path.suffix == ".log" for path in folder.iterdir()):
+    if folder.is_dir() and all(path.suffix == ".log" or path.name == LOCK for path in folder.iterdir()):
         shutil.rmtree(folder)
 
 
@@ -238,7 +264,7 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
 def write_folder(folder: Path, settings: dict[str, Any]) -> None:
     """config.yaml and environment.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
     packages = ("cips-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "wandb")
     environment = {
         "packages": {name: importlib.metadata.version(name) for name in packages},
@@ -249,7 +275,7 @@ def write_folder(folder: Path, settings: dict[str, Any]) -> None:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "commit": commit(),
     }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+    replace_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
 def commit() -> str | None:
