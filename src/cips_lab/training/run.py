@@ -22,6 +22,7 @@ from cips_lab.cli import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
 from cips_lab.training.gan import GAN
+from cips_lab.training.guard import Guard, check_precision, fit_guarded
 from cips_lab.training.parallel import ReplicatedStrategy
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def train(cfg: DictConfig) -> Path:
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     processes = count_processes(cfg.trainer)
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
+    guard: Guard = build(cfg.guard)
+    check_precision(guard, cfg.trainer.precision)
     set_threads(cfg.trainer, processes)
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
     data = build(cfg.data)
@@ -71,6 +74,7 @@ def train(cfg: DictConfig) -> Path:
         flip=data.flip,
         compile=cfg.trainer.compile,
         tile=cfg.trainer.tile,
+        guard=guard,
         generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
     )
     if cfg.init is not None:
@@ -107,11 +111,12 @@ def train(cfg: DictConfig) -> Path:
         enable_model_summary=False,
     )
     try:
-        trainer.fit(
+        fit_guarded(
+            lambda start: trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True),
             gan,
-            datamodule=data,
-            ckpt_path=checkpoints[-1] / "training.ckpt" if checkpoints else None,
-            weights_only=True,
+            guard,
+            lambda: newest_checkpoint(folder),
+            newest_checkpoint(folder),
         )
     finally:
         for logger in loggers:
@@ -122,6 +127,12 @@ def train(cfg: DictConfig) -> Path:
     if trainer.is_global_zero:
         log.info("finished: %s", folder)
     return folder
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The file from which a run goes on, or None at its beginning."""
+    checkpoints = checkpoint_folders(folder)
+    return checkpoints[-1] / "training.ckpt" if checkpoints else None
 
 
 def discard_if_unused(folder: Path) -> None:
