@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab import runtime
 from cips_lab.errors import UserError
+from cips_lab.secrets import redact
 
 
 def conf_folder() -> Path:
@@ -34,7 +35,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 task(cfg)
             except (UserError, OmegaConfBaseException) as error:
                 sys.stdout.flush()
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {redact(str(error))}", file=sys.stderr)
                 sys.exit(2)
 
         return hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)

@@ -185,7 +185,8 @@ def test_micro_batches_record_the_whole_batch(tmp_path: Path) -> None:
         fit(gan, tmp_path, 1)
         recorded.append(gan.statistics)
     assert recorded[0].keys() == recorded[1].keys()
-    assert {"loss/discriminator", "loss/generator", "loss/r1", "logits/real", "logits/fake"} == recorded[0].keys()
+    losses = {"loss/discriminator", "loss/generator", "loss/r1", "logits/real", "logits/fake", "logits/gap"}
+    assert losses | {f"gradient_norm/{phase}" for phase in ("discriminator", "r1", "generator")} == recorded[0].keys()
     for name, value in recorded[0].items():
         torch.testing.assert_close(recorded[1][name], value, atol=1e-5, rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite, in one process: no step is made with them, all is told, rollback recovers."""
+"""Losses and gradients that are not finite, in one process: no step with them, all is told, rollback recovers."""
 
 import copy
 import json
@@ -68,7 +68,7 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
 def test_half_precision_has_a_guard_of_its_own() -> None:
     check_precision(Guard("off"), "16-mixed")
     check_precision(Guard("stop"), "bf16-mixed")
-    with pytest.raises(UserError, match="guard=rollback with trainer.precision=16-mixed.*guard=off"):
+    with pytest.raises(UserError, match=r"guard=rollback with trainer.precision=16-mixed.*guard=off"):
         check_precision(Guard("rollback"), "16-mixed")
 
 
@@ -86,11 +86,8 @@ def test_the_norm_is_that_of_all_gradients_together(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Guard, "inspect", watched)
     log = MetricsLog(every_kimg=0.024)
     fit(build_gan(), tmp_path, 3, log)
-    assert [phase for phase, *_ in seen] == ["discriminator", "r1", "generator", "discriminator", "generator"] + [
-        "discriminator",
-        "r1",
-        "generator",
-    ]
+    with_r1 = ["discriminator", "r1", "generator"]
+    assert [phase for phase, *_ in seen] == [*with_r1, "discriminator", "generator", *with_r1]
     for phase, norm, expected in seen:
         assert norm == pytest.approx(expected, rel=1e-5), phase
     for phase in ("discriminator", "r1", "generator"):

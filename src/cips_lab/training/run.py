@@ -8,8 +8,9 @@ import platform
 import shutil
 import subprocess
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -21,9 +22,12 @@ from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
+from cips_lab.secrets import guard_logs, redact_settings
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, check_precision, fit_guarded
 from cips_lab.training.parallel import ReplicatedStrategy
+from cips_lab.training.resuming import restoring
+from cips_lab.untrusted import read_settings
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ IDENTITY = (
     "seed",
     "init",
 )
-INCIDENTAL = ("data.num_workers", "data.hint", "data.cache", "data.test_path")
+INCIDENTAL = ("data.num_workers", "data.hint", "data.cache", "data.test_path", "data.unreadable")
 
 
 def train(cfg: DictConfig) -> Path:
@@ -52,6 +56,7 @@ def train(cfg: DictConfig) -> Path:
         UserError: the configuration or the data cannot be used; nothing was trained.
     """
     quiet_libraries()
+    guard_logs()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     processes = count_processes(cfg.trainer)
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
@@ -84,7 +89,7 @@ def train(cfg: DictConfig) -> Path:
     if evaluation is not None:
         evaluation.check(data)
     checkpoints = checkpoint_folders(folder)
-    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    settings = redact_settings(OmegaConf.to_container(cfg, resolve=True))
     refuse_another_run(folder, settings, continuing=bool(checkpoints))
     images = images_of(checkpoints[-1]) if checkpoints else 0
     unevaluated = evaluation is not None and evaluation.is_pending(folder, images, cfg.batch_size)
@@ -112,7 +117,7 @@ def train(cfg: DictConfig) -> Path:
     )
     try:
         fit_guarded(
-            lambda start: trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True),
+            lambda start: restoring(partial(resume, trainer, gan, data), gan, start),
             gan,
             guard,
             lambda: newest_checkpoint(folder),
@@ -127,6 +132,11 @@ def train(cfg: DictConfig) -> Path:
     if trainer.is_global_zero:
         log.info("finished: %s", folder)
     return folder
+
+
+def resume(trainer: pl.Trainer, gan: GAN, data: pl.LightningDataModule, start: Path | None) -> None:
+    """Lightning's `fit` from a checkpoint's file, or from the beginning."""
+    trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -215,7 +225,7 @@ def refuse_another_run(folder: Path, settings: dict[str, Any], continuing: bool)
     path = folder / "config.yaml"
     if not continuing or not path.exists():
         return
-    before = flatten(OmegaConf.to_container(OmegaConf.load(path)))
+    before = flatten(redact_settings(read_settings(path)))
     now = flatten(settings)
     changed = [
         f"  {key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} asked for"
