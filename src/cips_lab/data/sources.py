@@ -29,7 +29,7 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 BACKGROUND = (255, 255, 255)
 # By content, whatever the suffix says: what Pillow reads with code of its own or a library kept for hostile input. Its
 # other readers, PostScript's among them, are never started.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 2**27  # of one picture, by its header: some 400 MB decoded
 
 # What Pillow and zipfile raise for a damaged, encrypted, vanished or absurdly large file.
