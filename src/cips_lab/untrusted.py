@@ -149,9 +149,9 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ValueError("it holds an alias (*name)")
-        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        if not isinstance(settings, dict):
+        if not isinstance(yaml.compose(text, Loader=yaml.SafeLoader), yaml.MappingNode):
             raise ValueError("no mapping of options")
+        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: not the configuration of a run ({first_line(error)})") from None
     return settings  # type: ignore[return-value]

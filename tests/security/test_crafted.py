@@ -154,7 +154,7 @@ def test_a_tampered_checkpoint_is_not_continued_from(tmp_path: Path) -> None:
         (lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(1)), "exp_avg of parameter 0"),
         (lambda c: c["optimizer_states"][1]["state"][0].pop("step"), "parameter 0"),
         (lambda c: c["optimizer_states"][1]["param_groups"].clear(), "cannot be continued from"),
-        (lambda c: c["loops"]["fit_loop"].clear(), "cannot be continued from"),
+        (lambda c: c["loops"]["fit_loop"]["epoch_progress"].clear(), "cannot be continued from"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_told(
@@ -193,7 +193,7 @@ def peak() -> int:
     ("changes", "message"),
     [
         ({"resolution": 2**20}, "resolution must be a whole number up to"),
-        ({"resolution": 2**13}, "in its configuration"),
+        ({"resolution": 2**13}, r"no to_rgb\.11 in the file"),
         ({"width": 10**9}, "do not fit"),
         ({"width": 20_000}, "first.linear.affine.bias|first.linear.affine"),
         ({"z_dim": 10**6}, "mapping.layers.0.weight"),

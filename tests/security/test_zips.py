@@ -42,8 +42,10 @@ def make(path: Path, *names: str, content: bytes | None = None, compression: int
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/a.png", "../a.png", "a/../../b.png", "C:/a.png", "C:\\a.png", "c:a.png", "..\\a.png", "a\\..\\..\\b.png"]
-    + ["\\\\server\\share\\a.png", "\\a.png"],
+    [
+        *("/etc/a.png", "../a.png", "a/../../b.png", "C:/a.png", "C:\\a.png", "c:a.png"),
+        *("..\\a.png", "a\\..\\..\\b.png", "\\\\server\\share\\a.png", "\\a.png"),
+    ],
 )
 def test_names_that_lead_out_of_the_archive(tmp_path: Path, name: str) -> None:
     path = make(tmp_path / "set.zip", "00000/good.png", name)
@@ -93,7 +95,6 @@ def test_a_bomb_that_lies_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Its table of contents says 1,000 bytes; the rest is never unpacked."""
     path = make(tmp_path / "set.zip", "a.bmp", content=bytes(2**25), compression=zipfile.ZIP_DEFLATED)
     content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + 24 :][:4] = b""
     place = content.index(b"PK\x01\x02") + 24
     content[place : place + 4] = struct.pack("<I", 1000)
     path.write_bytes(content)

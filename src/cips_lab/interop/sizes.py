@@ -19,7 +19,7 @@ def build_as_stored(kind: type[Network], options: Mapping[str, Any], state: Mapp
     """A network, as its constructor leaves it, whose parameters and buffers have the shapes of `state`.
 
     Args:
-        kind: a generator's or discriminator's class.
+        kind: a generator's class.
         options: of its constructor.
         state: names and tensors of the file.
 
@@ -31,6 +31,10 @@ def build_as_stored(kind: type[Network], options: Mapping[str, Any], state: Mapp
         value = options.get(option)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most):
             raise ValueError(f"{option} must be a whole number up to {most}, not {str(value)[:40]}")
+    # Coordinates are in no file and are made on the CPU even here: the depth must be that of the file before.
+    last = f"to_rgb.{max(8, options.get('resolution', 8)).bit_length() - 3}."
+    if not any(name.startswith(last) for name in state):
+        raise ValueError(f"no {last[:-1]} in the file, which its configuration's resolution asks for")
     with torch.device("meta"):
         expected = {name: tuple(value.shape) for name, value in kind(**options).state_dict().items()}
     found = {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in state.items()}

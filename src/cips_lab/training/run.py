@@ -99,7 +99,8 @@ def train(cfg: DictConfig) -> Path:
     if first_process:
         write_folder(folder, settings)
         describe(gan, cfg, folder, processes, checkpoints)
-    loggers = [build(logger, run_folder=str(folder)) for logger in cfg.logger.values() if logger is not None]
+    chosen = OmegaConf.create(settings["logger"])  # resolved, and without secrets
+    loggers = [build(logger, run_folder=str(folder)) for logger in chosen.values() if logger is not None]
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
