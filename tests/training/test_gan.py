@@ -218,13 +218,13 @@ def test_the_idle_network_collects_no_gradients(tmp_path: Path) -> None:
     turns = []
     step = gan._step
 
-    def watch(optimizer: Any, network: nn.Module) -> None:
+    def watch(optimizer: Any, network: nn.Module, phase: str) -> None:
         idle = gan.generator if network is gan.discriminator else gan.discriminator
         assert all(p.grad is None for p in idle.parameters())
         assert any(p.grad is not None for p in network.parameters())
         assert all(p.grad is None for p in gan.average.parameters())
         turns.append("D" if network is gan.discriminator else "G")
-        step(optimizer, network)
+        step(optimizer, network, phase)
         assert all(p.grad is None for p in gan.parameters())
 
     gan._step = watch  # type: ignore[method-assign]
