@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab import runtime
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
+from cips_lab.secrets import redact
 
 
 def conf_folder() -> Path:
@@ -37,7 +38,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 task(cfg)
             except (UserError, OmegaConfBaseException) as error:
                 sys.stdout.flush()
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {redact(str(error))}", file=sys.stderr)
                 sys.exit(STATUS_MISTAKE)
             except Interrupted as interrupted:
                 sys.stdout.flush()

@@ -157,7 +157,7 @@ def test_what_a_checkpoint_holds(tmp_path: Path) -> None:
         assert torch.equal(generator(z, 3), gan.generator_ema(z, 3))  # the averaged one, not the trained one
         assert torch.equal(generator.mapping.w_mean, gan.generator.mapping.w_mean)
     checkpoint = torch.load(folder / "training.ckpt", weights_only=True)
-    assert checkpoint["cips_lab"] == {"images_seen": 16, "seed": 0, "generator": GENERATOR_CONFIG}
+    assert checkpoint["cips_lab"] == {"images_seen": 16, "seed": 0, "rollbacks": 0, "generator": GENERATOR_CONFIG}
 
 
 @pytest.mark.parametrize("fails", ["save_generator", "flush", "save_checkpoint"])

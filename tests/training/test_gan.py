@@ -184,7 +184,8 @@ def test_micro_batches_record_the_whole_batch(tmp_path: Path) -> None:
         fit(gan, tmp_path, 1)
         recorded.append(gan.statistics)
     assert recorded[0].keys() == recorded[1].keys()
-    assert {"loss/discriminator", "loss/generator", "loss/r1", "logits/real", "logits/fake"} == recorded[0].keys()
+    losses = {"loss/discriminator", "loss/generator", "loss/r1", "logits/real", "logits/fake", "logits/gap"}
+    assert losses | {f"gradient_norm/{phase}" for phase in ("discriminator", "r1", "generator")} == recorded[0].keys()
     for name, value in recorded[0].items():
         torch.testing.assert_close(recorded[1][name], value, atol=1e-5, rtol=1e-5)
 
@@ -216,13 +217,13 @@ def test_the_idle_network_collects_no_gradients(tmp_path: Path) -> None:
     turns = []
     step = gan._step
 
-    def watch(optimizer: Any, network: nn.Module) -> None:
+    def watch(optimizer: Any, network: nn.Module, phase: str) -> None:
         idle = gan.generator if network is gan.discriminator else gan.discriminator
         assert all(p.grad is None for p in idle.parameters())
         assert any(p.grad is not None for p in network.parameters())
         assert all(p.grad is None for p in gan.average.parameters())
         turns.append("D" if network is gan.discriminator else "G")
-        step(optimizer, network)
+        step(optimizer, network, phase)
         assert all(p.grad is None for p in gan.parameters())
 
     gan._step = watch  # type: ignore[method-assign]

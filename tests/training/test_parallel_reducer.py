@@ -270,8 +270,8 @@ def record_a_gan(folder: Path, name: str, case: dict[str, Any]) -> None:
         backward(loss)
         events.append(["backward ended", 0])
 
-    def watched_step(optimizer: Any, network: nn.Module) -> None:
-        step(optimizer, network)
+    def watched_step(optimizer: Any, network: nn.Module, phase: str) -> None:
+        step(optimizer, network, phase)
         events.append(["stepped", "D" if network is gan.discriminator else "G"])
 
     gan.manual_backward, gan._step = manual_backward, watched_step  # type: ignore[assignment, method-assign]

@@ -16,6 +16,7 @@ from cips_lab.data import blue_marble
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.sources import check_readable, open_source
+from cips_lab.data.unreadable import LISTED_AS, POLICIES, tell
 from cips_lab.errors import UserError
 
 
@@ -113,8 +114,10 @@ class ImageDataModule(BaseDataModule):
     """Pictures of any size in a folder or a .zip, centre-cropped and resized to `resolution`.
 
     `path`: the folder or .zip; None raises `UserError` in `prepare_data`, with `hint`: how to get this data set.
-    `test_path`: held-out pictures likewise, or None.
+    `test_path`: held-out pictures likewise, or None. `unreadable`: ``fail`` or ``skip``, see `data.unreadable`.
     """
+
+    train_dataset: ImageDataset
 
     def __init__(
         self,
@@ -125,8 +128,12 @@ class ImageDataModule(BaseDataModule):
         num_workers: int | None = None,
         hint: str | None = None,
         test_path: str | None = None,
+        unreadable: str = "fail",
     ) -> None:
         super().__init__(name, resolution, flip, num_workers)
+        if unreadable not in POLICIES:
+            raise UserError(f"data.unreadable={unreadable}: must be one of {', '.join(POLICIES)}")
+        self.unreadable = unreadable
         self.path = path
         self.test_path = test_path
         self.hint = hint
@@ -143,18 +150,31 @@ class ImageDataModule(BaseDataModule):
 
     def prepare_data(self) -> None:
         """Fail before training, on one process a machine, if a picture is missing or unreadable."""
-        check_readable(open_source(self.path, self.hint))
+        skip = self.unreadable == "skip"
+        check_readable(open_source(self.path, self.hint), tolerate=skip)
         if self.test_path is not None:
-            check_readable(open_source(self.test_path, option="data.test_path"), option="data.test_path")
+            source = open_source(self.test_path, option="data.test_path")
+            check_readable(source, option="data.test_path", tolerate=skip)
 
     def setup(self, stage: str | None = None) -> None:
         """List the pictures, once, whatever the `stage`."""
         if hasattr(self, "train_dataset"):
             return
-        self.train_dataset = ImageDataset(open_source(self.path, self.hint), self.resolution)
+        self.train_dataset = ImageDataset(open_source(self.path, self.hint), self.resolution, self.unreadable)
         if self.test_path is not None:
             test_source = open_source(self.test_path, option="data.test_path")
-            self.test_dataset = ImageDataset(test_source, self.resolution)
+            self.test_dataset = ImageDataset(test_source, self.resolution, self.unreadable)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Lightning's hook; what is unreadable is listed in the run's folder."""
+        if self.trainer is not None:
+            self.train_dataset.reader.listing = Path(self.trainer.default_root_dir) / LISTED_AS
+        return super().train_dataloader()
+
+    def teardown(self, stage: str) -> None:
+        """Say at the end how many pictures had to be replaced."""
+        if self.trainer is not None and self.trainer.is_global_zero:
+            tell(Path(self.trainer.default_root_dir) / LISTED_AS)
 
 
 class BlueMarbleDataModule(BaseDataModule):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cips_lab.data.sources import ImageSource
+from cips_lab.data.unreadable import Reader
 from cips_lab.errors import UserError
 
 
@@ -40,19 +41,21 @@ def square(image: Image.Image, resolution: int) -> Image.Image:
 class ImageDataset(Dataset[Tensor]):
     """Item i: picture i of `source` as uint8 [3, R, R], RGB in [0, 255], centre-cropped and Lanczos-resized.
 
+    `unreadable`: what is done with a picture that cannot be decoded, see `Reader`.
     Raises `UserError` for a resolution that is no power of two >= 8 and for a picture that cannot be decoded.
     """
 
-    def __init__(self, source: ImageSource, resolution: int) -> None:
+    def __init__(self, source: ImageSource, resolution: int, unreadable: str = "fail") -> None:
         check_resolution(resolution)
         self.source = source
+        self.reader = Reader(source, unreadable)
         self.resolution = resolution
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = square(self.source.read(index), self.resolution)
+        image = square(self.reader.read(index), self.resolution)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
     @property

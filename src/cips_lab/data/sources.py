@@ -5,8 +5,10 @@ A source knows names and bytes; cropping and resizing are the data set's (`cips_
 
 import hashlib
 import io
+import logging
 import os
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,10 +20,17 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from cips_lab.data import archive as archives
 from cips_lab.errors import UserError
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 BACKGROUND = (255, 255, 255)
+# By content, whatever the suffix says: what Pillow reads with code of its own or a library kept for hostile input. Its
+# other readers, PostScript's among them, are never started.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MAX_PIXELS = 2**27  # of one picture, by its header: some 400 MB decoded
 
 # What Pillow and zipfile raise for a damaged, encrypted, vanished or absurdly large file.
 READ_ERRORS = (
@@ -30,6 +39,11 @@ READ_ERRORS = (
     ValueError,
     EOFError,
     RuntimeError,
+    MemoryError,
+    OverflowError,
+    IndexError,
+    KeyError,
+    TypeError,
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
@@ -70,12 +84,12 @@ class ImageSource(Protocol):
 
         Raises `UserError` naming the file when it cannot be decoded.
         """
-        with _naming(self.name(index)), self.open(index) as stream, Image.open(stream) as image:
+        with _naming(self.name(index)), self.open(index) as stream, open_picture(stream) as image:
             return to_rgb(image)
 
     def verify(self, index: int) -> None:
         """Raise `UserError` if the header (for PNG: any chunk's checksum) is damaged; pixels are not decoded."""
-        with _naming(self.name(index)), self.open(index) as stream, Image.open(stream) as image:
+        with _naming(self.name(index)), self.open(index) as stream, open_picture(stream) as image:
             image.verify()
 
 
@@ -130,7 +144,8 @@ class ZipSource(ImageSource):
 
     The archive is opened once per process: a file offset shared with a forked or unpickled copy would mix up reads.
     Source: https://github.com/NVlabs/stylegan3/blob/main/dataset_tool.py. Stored or deflated entries.
-    Raises `UserError` if `path` is missing, is no zip, or holds no picture.
+    Raises `UserError` if `path` is missing, is no zip, holds no picture, or is one that was made to do harm: see
+    `cips_lab.data.archive`.
     """
 
     def __init__(self, path: str | Path, option: str = "data.path") -> None:
@@ -138,9 +153,8 @@ class ZipSource(ImageSource):
         if not self.path.is_file():
             raise UserError(f"{option}={path}: {self.path} does not exist; give a data set's .zip")
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-        except (OSError, zipfile.BadZipFile) as error:
+            names = archives.check(self.path)
+        except READ_ERRORS as error:
             raise UserError(
                 f"{option}={path}: {self.path} cannot be read as a zip ({error}); download or write it again"
             ) from error
@@ -162,7 +176,7 @@ class ZipSource(ImageSource):
         if self._archive is None or self._process != os.getpid():
             self._archive, self._process = zipfile.ZipFile(self.path), os.getpid()
         # Read whole: Pillow seeks, and seeking backwards in a deflated entry starts over.
-        return io.BytesIO(self._archive.read(self.entries[index]))
+        return io.BytesIO(archives.read_entry(self._archive, self.entries[index]))
 
     @property
     def location(self) -> str:
@@ -201,11 +215,11 @@ def open_source(path: str | None, hint: str | None = None, option: str = "data.p
     return FolderSource(path, option)
 
 
-def check_readable(source: ImageSource, limit: int = 20_000, option: str = "data.path") -> None:
+def check_readable(source: ImageSource, limit: int = 20_000, option: str = "data.path", tolerate: bool = False) -> None:
     """Verify every picture's header before training begins, or `limit` of them, evenly spaced, in a larger source.
 
     Raises one `UserError` with the number of bad files and the first five. Damage behind a good header, such as a
-    truncated JPEG, shows only when the picture is decoded.
+    truncated JPEG, shows only when the picture is decoded. `tolerate`: only warn, unless not one is good.
     """
     count = len(source)
     indices = range(count) if count <= limit else np.linspace(0, count - 1, limit).round().astype(int).tolist()
@@ -219,10 +233,10 @@ def check_readable(source: ImageSource, limit: int = 20_000, option: str = "data
     if bad:
         shown = "".join(f"\n  {message}" for message in bad[:5])
         rest = f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise UserError(
-            f"{option}: {len(bad)} of the {len(indices)} pictures checked cannot be read; "
-            f"delete or replace them:{shown}{rest}"
-        )
+        counts = f"{option}: {len(bad)} of the {len(indices)} pictures checked cannot be read; "
+        if not tolerate or len(bad) == len(indices):
+            raise UserError(f"{counts}delete or replace them (or see data.unreadable):{shown}{rest}")
+        log.warning("%sothers take their places:%s%s", counts, shown, rest)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -239,6 +253,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
     return image.convert("RGB")
+
+
+def open_picture(stream: IO[bytes]) -> Image.Image:
+    """Open an encoded picture without decoding it; raises `ValueError` if it is too large to be decoded."""
+    with warnings.catch_warnings():
+        # Pillow warns at two thirds of the limit and refuses at four thirds; the limit is ours.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(stream, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}; make it smaller")
+    return image
 
 
 @contextmanager

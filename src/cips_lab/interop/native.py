@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from cips_lab.errors import UserError
 from cips_lab.interop import official
+from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.untrusted import first_line, parse_config, read_safetensors, read_torch
 
 # Only these are built from a file's header: a file from elsewhere must not name code to run.
 GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
@@ -85,26 +86,18 @@ def load_generator(source: str | Path) -> Generator:
 
 
 def _from_safetensors(path: Path) -> Generator:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file that can be read ({error})") from None
+    state, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT})")
     try:
-        config = json.loads(metadata["generator"])
-    except (KeyError, json.JSONDecodeError):
+        config = parse_config(metadata["generator"])
+    except (KeyError, ValueError):
         raise UserError(f"{path}: its header holds no configuration of a generator") from None
     return _build(path, config, state)
 
 
 def _from_lightning(path: Path) -> Generator:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
-        raise UserError(f"{path}: not a checkpoint that can be read ({official.first_line(error)})") from None
+    checkpoint = read_torch(path, "a checkpoint")
     prefix = "average.module."
     try:
         if not isinstance(checkpoint, dict):
@@ -122,8 +115,8 @@ def _build(path: Path, config: Any, state: dict[str, torch.Tensor]) -> Generator
     if not isinstance(target, str) or target not in GENERATORS:
         raise UserError(f"{path}: its generator is {target!r}, not one of {', '.join(GENERATORS)}")
     try:
-        generator = GENERATORS[target](**options)
+        generator = build_as_stored(GENERATORS[target], options, state)
         generator.load_state_dict(state)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: weights and configuration do not fit ({official.first_line(error)})") from None
+    except Exception as error:  # what a constructor makes of options of any type and size
+        raise UserError(f"{path}: weights and configuration do not fit ({first_line(error)})") from None
     return generator.eval().requires_grad_(False)

@@ -5,17 +5,20 @@ Nothing is asked of the user: sizes and the variant follow from the names and sh
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cips_lab.errors import UserError
+from cips_lab.interop.sizes import LARGEST_RESOLUTION, Network
 from cips_lab.networks.cips import CIPSGenerator, official_widths
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.encoding import Lookup
+from cips_lab.untrusted import first_line, read_torch
 
 StateDict = Mapping[str, Tensor]
 Source = str | Path | Mapping[str, object]
@@ -36,42 +39,43 @@ def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> 
         UserError: the file cannot be read, or is not such a checkpoint.
     """
     label, state = _read(source, ("g_ema", "g"), "style.1.weight")
+    with _named(label):
+        options, pairs, residual = _generator_options(state)
+        options["embedding_lookup"] = embedding_lookup
+        named = {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()}
+        generator = _build(CIPSGenerator, options, named)
+    generator.eval().requires_grad_(False)
+    z = torch.randn(4096, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    generator.mapping.w_mean.copy_(generator.mapping(z).mean(0))
+    return generator
+
+
+def _generator_options(state: StateDict) -> tuple[dict[str, Any], int, bool]:
+    """From names and shapes: the constructor's options, the number of pairs of layers, whether they are residual."""
     residual = "linears.1.conv1.conv.weight" in state
     skip = "to_rgbs.0.bias" in state
     first = "linears.0" if residual else "conv1"
     inner = _count(state, r"linears\.\d+\.conv1\.conv\.weight" if residual else r"linears\.\d+\.conv\.weight")
     pairs = inner if residual else inner // 2
-    try:
-        width = state[f"{first}.conv.weight"].shape[1]
-        last = state[f"to_rgbs.{pairs - 1}.conv.weight" if skip else "to_rgb_last.conv.weight"].shape[2]
-        w_dim, z_dim = state["style.1.weight"].shape
-    except KeyError as error:
-        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {error} in it)") from None
+    width = state[f"{first}.conv.weight"].shape[1]
+    last = state[f"to_rgbs.{pairs - 1}.conv.weight" if skip else "to_rgb_last.conv.weight"].shape[2]
+    w_dim, z_dim = state["style.1.weight"].shape
     fourier, embedding = state.get("lff.ffm.conv.weight"), state.get("emb.input")
     blocks: Literal["plain", "residual"] = "residual" if residual else "plain"
-    generator = CIPSGenerator(
-        2 ** (pairs + 1),
-        width=width,
-        z_dim=z_dim,
-        w_dim=w_dim,
-        mapping_layers=_count(state, r"style\.\d+\.weight"),
-        fourier=None if fourier is None else {"features": fourier.shape[0]},
-        embedding=None if embedding is None else {"features": embedding.shape[1]},
-        widths="official" if last == official_widths(width, pairs, blocks)[-1] else "constant",
-        output="skip" if skip else "last",
-        blocks=blocks,
-        noise=True,
-        embedding_lookup=embedding_lookup,
-    )
-    _load(
-        label,
-        generator,
-        {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()},
-    )
-    generator.eval().requires_grad_(False)
-    z = torch.randn(4096, z_dim, generator=torch.Generator().manual_seed(0))
-    generator.mapping.w_mean.copy_(generator.mapping(z).mean(0))
-    return generator
+    options: dict[str, Any] = {
+        "resolution": 2 ** (pairs + 1),
+        "width": width,
+        "z_dim": z_dim,
+        "w_dim": w_dim,
+        "mapping_layers": _count(state, r"style\.\d+\.weight"),
+        "fourier": None if fourier is None else {"features": fourier.shape[0]},
+        "embedding": None if embedding is None else {"features": embedding.shape[1]},
+        "widths": "official" if last == official_widths(width, pairs, blocks)[-1] else "constant",
+        "output": "skip" if skip else "last",
+        "blocks": blocks,
+        "noise": True,
+    }
+    return options, pairs, residual
 
 
 def load_discriminator(source: Source) -> ResidualDiscriminator:
@@ -84,13 +88,18 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
         UserError: the file cannot be read, or is not such a checkpoint.
     """
     label, state = _read(source, ("d",), "convs.0.0.weight")
-    blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
-    resolution = 4 * 2**blocks
-    channels = [state["convs.0.0.weight"].shape[0]]
-    channels += [state[f"convs.{i}.conv2.1.weight"].shape[0] for i in range(1, blocks + 1)]
-    discriminator = ResidualDiscriminator(resolution, channel_base=channels[0] * resolution, channel_max=max(channels))
-    named = {_discriminator_name(name): value for name, value in state.items() if not name.endswith(".kernel")}
-    _load(label, discriminator, named)
+    with _named(label):
+        blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
+        resolution = 4 * 2**blocks
+        channels = [state["convs.0.0.weight"].shape[0]]
+        channels += [state[f"convs.{i}.conv2.1.weight"].shape[0] for i in range(1, blocks + 1)]
+        options = {
+            "resolution": resolution,
+            "channel_base": channels[0] * resolution,
+            "channel_max": max(channels),
+        }
+        named = {_discriminator_name(name): value for name, value in state.items() if not name.endswith(".kernel")}
+        discriminator = _build(ResidualDiscriminator, options, named)
     return discriminator.eval().requires_grad_(False)
 
 
@@ -172,12 +181,7 @@ def _read(source: Source, keys: tuple[str, ...], evidence: str) -> tuple[str, St
     label = "the given state dict"
     if isinstance(source, (str, Path)):
         label = str(source)
-        try:
-            content = torch.load(source, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise UserError(f"{source}: no such file") from None
-        except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
-            raise UserError(f"{source}: not a checkpoint that can be read safely ({first_line(error)})") from None
+        content = read_torch(source, "a checkpoint")
     if isinstance(content, Mapping):
         for key in keys:
             if isinstance(content.get(key), Mapping):
@@ -190,19 +194,31 @@ def _read(source: Source, keys: tuple[str, ...], evidence: str) -> tuple[str, St
     }
 
 
-def _load(label: str, network: nn.Module, state: dict[str, Tensor]) -> None:
-    own = network.state_dict()
+def _build(kind: type[Network], options: dict[str, Any], state: dict[str, Tensor]) -> Network:
+    """The network, if its parameters are those of the file; the mean of w is in no such file."""
+    if options["resolution"] > LARGEST_RESOLUTION:
+        raise ValueError(f"as many layers as a network of {options['resolution']} x {options['resolution']} pixels")
+    with torch.device("meta"):
+        own = kind(**options).state_dict()
     own_names = {name for name in own if name != "mapping.w_mean"}
     if unknown := sorted(set(state) ^ own_names):
-        raise UserError(f"{label}: its parameters do not fit {type(network).__name__}: {', '.join(unknown[:5])}")
+        raise ValueError(f"its parameters do not fit {kind.__name__}: {', '.join(unknown[:5])}")
     for name, value in state.items():
         if own[name].shape != value.shape:
-            raise UserError(
-                f"{label}: parameter {name} has shape {list(value.shape)}, expected {list(own[name].shape)}"
-            )
+            raise ValueError(f"parameter {name} has shape {list(value.shape)}, expected {list(own[name].shape)}")
+        if not value.is_floating_point():
+            raise ValueError(f"parameter {name} holds {value.dtype}, not floating-point numbers")
+    network = kind(**options)
     network.load_state_dict(state, strict=False)
+    return network
 
 
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+@contextmanager
+def _named(label: str) -> Iterator[None]:
+    """What cannot be made of names and shapes becomes one message that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {error} in it)") from None
+    except Exception as error:  # names and shapes of any kind end in as many kinds of error
+        raise UserError(f"{label}: {first_line(error)}") from None

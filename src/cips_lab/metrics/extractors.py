@@ -12,9 +12,11 @@ The first four are torch-fidelity's, preprocessing included. Of the last:
 pictures as float32 in [0, 255], bilinear antialiased resize to 224 x 224 (whatever the proportions), (x - 127) / 128.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,7 @@ from cips_lab.errors import UserError
 from cips_lab.metrics import weights as files
 from cips_lab.metrics.precision import exact_float32
 from cips_lab.metrics.weights import WeightsFile
+from cips_lab.untrusted import check_archive
 
 
 def distance_key(name: str) -> str:
@@ -172,9 +175,10 @@ def _clip(weights: str | Path | None, option: str) -> Extractor:
     source = WeightsFile(f"{model}-{sha256}.pt", MODEL_URLS[model], sha256)
     path = files.locate("clip", source, weights, option)
     try:
+        check_archive(path, code=True)
         # A TorchScript archive, which torch.load does not read; building from it runs none of its code.
         network = FeatureExtractorCLIP(model, ["clip"], feature_extractor_weights_path=str(path), verbose=False)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError, OSError, BadZipFile) as error:
         raise UserError(f"{path}: not OpenAI's CLIP ViT-B/32 ({str(error).splitlines()[0]})") from None
     return Extractor("clip", network, 512, None, weights is None or source.is_at(path))
 
@@ -214,10 +218,12 @@ def _efficientnet_lite0(weights: str | Path | None, option: str) -> Extractor:
 
 
 def _fidelity(kind: Any, name: str, layers: list[str], path: Path) -> nn.Module:
-    """One of torch-fidelity's networks from a file; the file is checked first, for there it is read with pickle."""
-    files.read_state(path)
+    """One of torch-fidelity's networks. There a file is read with pickle, so it gets a copy of what is in it."""
+    copy = io.BytesIO()
+    torch.save(files.read_state(path), copy)
+    copy.seek(0)
     try:
-        network: nn.Module = kind(name, layers, feature_extractor_weights_path=str(path))
+        network: nn.Module = kind(name, layers, feature_extractor_weights_path=copy)
     except RuntimeError as error:
         raise UserError(f"{path}: not weights of {name} ({str(error).splitlines()[0]})") from None
     return network

@@ -24,6 +24,7 @@ from cips_lab.metrics.collect import PictureSet, batches_of, collect
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.processes import total, world_size
 from cips_lab.metrics.statistics import Gaussian
+from cips_lab.untrusted import first_line, read_safetensors
 
 VERSION = "cips_lab.reference.1"  # raise the number when preprocessing or the file's content changes
 
@@ -141,10 +142,18 @@ def write(reference: Reference, extractor: Extractor) -> None:
 def read(path: Path) -> Reference:
     """Raises `UserError` if the file is damaged."""
     metadata = _metadata(path)
-    with safe_open(path, framework="pt") as file:
-        features, mean, covariance = (file.get_tensor(name) for name in ("features", "mean", "covariance"))
-    gaussian = Gaussian(len(features), mean, covariance)
-    return Reference(features, gaussian, int(metadata["resolution"]), metadata["location"], path)
+    try:
+        tensors, _ = read_safetensors(path)
+        features, mean, covariance = (tensors[name] for name in ("features", "mean", "covariance"))
+        count, size = features.shape
+        if (mean.shape, covariance.shape) != ((size,), (size, size)) or count != int(metadata["count"]):
+            raise ValueError(f"features {count} x {size}, mean {list(mean.shape)}, covariance {list(covariance.shape)}")
+        if features.dtype != torch.float32 or not (mean.dtype == covariance.dtype == torch.float64):
+            raise ValueError(f"features of type {features.dtype}, mean {mean.dtype}, covariance {covariance.dtype}")
+        gaussian = Gaussian(count, mean, covariance)
+        return Reference(features, gaussian, int(metadata["resolution"]), metadata["location"], path)
+    except (KeyError, ValueError, UserError) as error:
+        raise UserError(f"{path} cannot be read ({first_line(error)}); delete it and it is computed again") from None
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -155,6 +164,9 @@ def _metadata(path: Path) -> dict[str, str]:
         raise UserError(f"{path} cannot be read ({error}); delete it and it is computed again") from error
     if metadata.get("format") != VERSION:
         raise UserError(f"{path} holds no statistics of this version; delete it and they are computed again")
+    missing = {"location", "resolution", "count", "weights_hash"} - metadata.keys()
+    if missing or not (metadata["resolution"].isdecimal() and metadata["count"].isdecimal()):
+        raise UserError(f"{path} cannot be read (its header is damaged); delete it and it is computed again")
     return metadata
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cips_lab.errors import UserError
+from cips_lab.untrusted import read_torch
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -87,10 +88,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises `UserError` if it holds anything else.
     """
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
-        raise UserError(f"{path}: not a file of weights that can be read ({str(error).splitlines()[0]})") from None
+    state: Any = read_torch(path, "a file of weights")
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no state dict (names and tensors)")
     return state

@@ -18,6 +18,7 @@ from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.networks.tiling import Tile
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
+from cips_lab.training.guard import Guard, poisoned, seed_after
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
 from cips_lab.training.parallel import average, is_distributed
@@ -39,6 +40,7 @@ class GAN(pl.LightningModule):
         flip: whether half of the real images are mirrored.
         compile: `torch.compile` both networks' forward passes (R1, a second derivative, stays eager).
         tile: pixels of each sample synthesised at once; ``auto``, or None for all (see `tiling.choose_tile`).
+        guard: what is done when a loss or gradient is not finite.
         generator_config: what `load_generator` needs to build the generator again; kept in checkpoints.
     """
 
@@ -54,6 +56,7 @@ class GAN(pl.LightningModule):
         flip: bool = True,
         compile: bool = False,
         tile: Tile = "auto",
+        guard: Guard | None = None,
         generator_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +70,8 @@ class GAN(pl.LightningModule):
         self.micro_batch = micro_batch
         self.seed = seed
         self.flip = flip
+        self.guard = guard or Guard()
+        self.rollbacks = 0  # by the guard; each changes all draws
         self.generator_config = generator_config or {}
         self.images_seen = 0
         self.statistics: dict[str, Tensor] = {}  # of the last iteration, this process's share
@@ -92,6 +97,11 @@ class GAN(pl.LightningModule):
         """Iterations done so far."""
         return self.images_seen // self.batch_size
 
+    @property
+    def draw_seed(self) -> int:
+        """Of all draws of training: the run's seed until the guard goes back to a checkpoint."""
+        return seed_after(self.seed, self.rollbacks)
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
             self.objective.generator_optimizer(self.generator),
@@ -103,7 +113,7 @@ class GAN(pl.LightningModule):
         world = self.trainer.world_size
         self.trainer.datamodule.configure(  # type: ignore[attr-defined]
             batch_size=self.batch_size // world,
-            seed=self.seed,
+            seed=self.draw_seed,
             rank=self.global_rank,
             world_size=world,
             images_seen=self.images_seen,
@@ -126,7 +136,9 @@ class GAN(pl.LightningModule):
         if self.objective.r1_weight > 0 and self.iteration % self.objective.r1_interval == 0:
             self._r1_step(real, optimizer_d)
         self._generator_turn(True)
-        self._generator_step(optimizer_g)
+        w_mean = self._generator_step(optimizer_g)
+        self.guard.check(self, batch)
+        self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
         self.images_seen += self.batch_size
 
@@ -142,7 +154,8 @@ class GAN(pl.LightningModule):
             self._record("loss/discriminator", loss, i)
             self._record("logits/real", real_logits.mean(), i)
             self._record("logits/fake", fake_logits.mean(), i)
-        self._step(optimizer, self.discriminator)
+            self._record("logits/gap", real_logits.mean() - fake_logits.mean(), i)
+        self._step(optimizer, self.discriminator, "discriminator")
 
     def _r1_step(self, real: Tensor, optimizer: Any) -> None:
         """R1 in an optimiser step of its own, on the same real images, as the released code does."""
@@ -152,9 +165,10 @@ class GAN(pl.LightningModule):
             loss = self.objective.r1_weight / 2 * penalty * self.objective.r1_interval
             self._backward(loss, self.discriminator, "r1", i)
             self._record("loss/r1", penalty, i)
-        self._step(optimizer, self.discriminator)
+        self._step(optimizer, self.discriminator, "r1")
 
-    def _generator_step(self, optimizer: Any) -> None:
+    def _generator_step(self, optimizer: Any) -> Tensor:
+        """Also gives the mean of the styles that all processes drew, [w_dim]."""
         shares = self._shares()
         w_mean = torch.zeros_like(self.generator.mapping.w_mean)
         for i, latents in enumerate(self._latents("generator", shares)):
@@ -163,8 +177,8 @@ class GAN(pl.LightningModule):
             loss = generator_loss(self._discriminate(self._synthesize(w, latents.noise_seed)))
             self._backward(loss, self.generator, "generator", i)
             self._record("loss/generator", loss, i)
-        self._step(optimizer, self.generator)
-        self.generator.mapping.track_mean(average(w_mean)[None])
+        self._step(optimizer, self.generator, "generator")
+        return average(w_mean)
 
     def _update_average(self) -> None:
         decay = self.objective.ema_decay(self.batch_size, self.images_seen)
@@ -173,6 +187,14 @@ class GAN(pl.LightningModule):
         self.generator_ema.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
     # ------------------------------------------------------------------ its parts
+
+    def run_phase(self, phase: str, batch: Tensor, optimizer: Any) -> None:
+        """One phase alone, on the state as it is: for the guard, which passes an optimiser that does not step."""
+        if phase == "generator":
+            self._generator_step(optimizer)
+        else:
+            step = self._r1_step if phase == "r1" else self._discriminator_step
+            step(self._prepare_real(batch), optimizer)
 
     def _generator_turn(self, generator: bool) -> None:
         """Only the network whose turn it is collects gradients."""
@@ -186,15 +208,16 @@ class GAN(pl.LightningModule):
             if network not in self.reducers:
                 self.reducers[network] = self.new_reducer(network)
             self.reducers[network].arm(step)
-        self.manual_backward(loss / passes)
+        self.manual_backward(poisoned(loss) / passes)
 
     def new_reducer(self, network: nn.Module) -> GradientReducer:
         """What averages a network's gradients over processes; made in its first step, when it wants gradients."""
         return GradientReducer(network)
 
-    def _step(self, optimizer: Any, network: nn.Module) -> None:
+    def _step(self, optimizer: Any, network: nn.Module, phase: str) -> None:
         if is_distributed():
             self.reducers[network].finish()
+        self.statistics[f"gradient_norm/{phase}"] = self.guard.inspect(network, phase, optimizer)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -214,7 +237,7 @@ class GAN(pl.LightningModule):
         """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says."""
         flips = torch.zeros(self.batch_size, dtype=torch.bool)
         if self.flip:
-            flips = draw_flips(self.seed, self.images_seen, self.batch_size)
+            flips = draw_flips(self.draw_seed, self.images_seen, self.batch_size)
         return to_device_range(batch, Share(self.global_rank, self.trainer.world_size).of(flips).to(batch.device))
 
     def _shares(self) -> list[Share]:
@@ -224,7 +247,7 @@ class GAN(pl.LightningModule):
         return [Share(self.global_rank + world * i, world * passes) for i in range(passes)]
 
     def _latents(self, purpose: str, shares: list[Share]) -> list[Latents]:
-        latents = draw_latents(self.seed, purpose, self.images_seen, self.batch_size, self.generator.z_dim)
+        latents = draw_latents(self.draw_seed, purpose, self.images_seen, self.batch_size, self.generator.z_dim)
         return [share_of(latents, share, self.device) for share in shares]
 
     def _record(self, name: str, value: Tensor, index: int) -> None:
@@ -238,8 +261,11 @@ class GAN(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = {
             "images_seen": self.images_seen,
             "seed": self.seed,
+            "rollbacks": self.rollbacks,
             "generator": self.generator_config,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = int(checkpoint[CHECKPOINT_KEY]["images_seen"])
+        # A rollback that has just happened is not in the checkpoint that it goes back to.
+        self.rollbacks = max(self.rollbacks, int(checkpoint[CHECKPOINT_KEY].get("rollbacks", 0)))

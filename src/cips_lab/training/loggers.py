@@ -2,12 +2,14 @@
 
 import netrc
 import os
+import sys
 import uuid
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from cips_lab.errors import UserError
+from cips_lab.secrets import redact_arguments
 from cips_lab.training.continued_csv import ContinuedCSVLogger
 
 
@@ -45,7 +47,11 @@ def wandb_logger(
         tags=tags,
         mode=mode,
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(console="off", silent=mode != "online"),
+        settings=wandb.Settings(
+            console="off",
+            silent=mode != "online",
+            x_disable_meta=redact_arguments(sys.argv) != sys.argv,  # W&B's own record of the command line
+        ),
     )
     experiment = logger.experiment
     if hasattr(experiment, "define_metric"):  # a stand-in without it on ranks other than 0

@@ -61,10 +61,19 @@ class WatchedLauncher(_SubprocessScriptLauncher):
     its place.
     """
 
+    watch: siblings.Watch | None = None  # of the last fit
+
     def launch(self, function: Callable[..., Any], *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
         """Start the other processes, if none has, and call the function, watching them."""
         environment = self.cluster_environment
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if self.watch is None:  # otherwise the guard went back to a checkpoint, with the processes that there are
+            self.watch = self._start_others()
+        with self.watch:
+            return function(*args, **kwargs)
+
+    def _start_others(self) -> siblings.Watch:
+        environment = self.cluster_environment
         follower = siblings.follow_launcher()
         if not environment.creates_processes_externally:
             os.environ[siblings.LAUNCHER] = str(os.getpid())
@@ -72,15 +81,17 @@ class WatchedLauncher(_SubprocessScriptLauncher):
                 self._call_children_scripts()
             finally:
                 del os.environ[siblings.LAUNCHER]
-            watch = siblings.watch_children(self.procs, environment.node_rank() * self.num_processes + 1)
-        elif follower is not None:
-            watch = follower
-        elif "TORCHELASTIC_RUN_ID" in os.environ:
-            watch = siblings.watch_launcher(os.getppid(), "torchrun", sees_peers=False)
-        else:
-            watch = siblings.Watch(None)
-        with watch:
-            return function(*args, **kwargs)
+            return siblings.watch_children(self.procs, environment.node_rank() * self.num_processes + 1)
+        if follower is not None:
+            return follower
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            return siblings.watch_launcher(os.getppid(), "torchrun", sees_peers=False)
+        return siblings.Watch(None)
+
+    def end_watch(self) -> None:
+        """The run is over, however it ended."""
+        if self.watch is not None:
+            self.watch.end()
 
 
 def average(value: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from cips_lab.cli import build
 from cips_lab.data.dataset import to_device_range
 from cips_lab.training.gan import GAN
+from cips_lab.training.guard import Guard
 from cips_lab.training.metering import FlopCounter, MemoryTracker
 from cips_lab.training.reducer import GradientReducer
 
@@ -68,6 +69,7 @@ class Rehearsal(GAN):
             build(cfg.objective),
             batch_size=rehearsed * samples * processes,
             micro_batch=samples,
+            guard=Guard("off"),  # fake tensors have no values to look at
         )
         self.precision = cfg.trainer.precision
         self.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
@@ -130,9 +132,9 @@ class Rehearsal(GAN):
         with self._phase(R1):
             super()._r1_step(real, optimizer)
 
-    def _generator_step(self, optimizer: Any) -> None:
+    def _generator_step(self, optimizer: Any) -> Tensor:
         with self._phase(GENERATOR):
-            super()._generator_step(optimizer)
+            return super()._generator_step(optimizer)
 
     def _update_average(self) -> None:
         with self._phase(AVERAGE):

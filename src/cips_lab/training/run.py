@@ -8,8 +8,9 @@ import platform
 import shutil
 import subprocess
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -23,12 +24,16 @@ from cips_lab.cli import build
 from cips_lab.errors import UserError
 from cips_lab.interop.integrity import sound_checkpoints
 from cips_lab.interop.native import images_of, load_generator
+from cips_lab.secrets import guard_logs, redact_settings
 from cips_lab.storage import disk_full, is_full, quiet_log_when_full, replace_text
 from cips_lab.training.gan import GAN
+from cips_lab.training.guard import Guard, check_precision, fit_guarded
 from cips_lab.training.locking import LOCK, only_run_in, will_start_others
-from cips_lab.training.parallel import ReplicatedStrategy
+from cips_lab.training.parallel import ReplicatedStrategy, WatchedLauncher
+from cips_lab.training.resuming import restoring
 from cips_lab.training.siblings import follow_launcher
 from cips_lab.training.signals import StopSignals
+from cips_lab.untrusted import read_settings
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +49,7 @@ IDENTITY = (
     "seed",
     "init",
 )
-INCIDENTAL = ("data.num_workers", "data.hint", "data.cache", "data.test_path")
+INCIDENTAL = ("data.num_workers", "data.hint", "data.cache", "data.test_path", "data.unreadable")
 
 
 def train(cfg: DictConfig) -> Path:
@@ -60,6 +65,7 @@ def train(cfg: DictConfig) -> Path:
     follow_launcher()
     quiet_libraries()
     quiet_log_when_full()
+    guard_logs()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     processes = count_processes(cfg.trainer)
     try:
@@ -73,6 +79,8 @@ def train(cfg: DictConfig) -> Path:
 
 def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) -> Path:
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
+    guard: Guard = build(cfg.guard)
+    check_precision(guard, cfg.trainer.precision)
     set_threads(cfg.trainer, processes)
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
     data = build(cfg.data)
@@ -90,6 +98,7 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
         flip=data.flip,
         compile=cfg.trainer.compile,
         tile=cfg.trainer.tile,
+        guard=guard,
         generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
     )
     if cfg.init is not None:
@@ -99,7 +108,7 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
     if evaluation is not None:
         evaluation.check(data)
     checkpoints = sound_checkpoints(folder, tell=first_process)
-    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    settings = redact_settings(OmegaConf.to_container(cfg, resolve=True))
     refuse_another_run(folder, settings, continuing=bool(checkpoints))
     images = images_of(checkpoints[-1]) if checkpoints else 0
     unevaluated = evaluation is not None and evaluation.is_pending(folder, images, cfg.batch_size)
@@ -112,8 +121,9 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
         problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
         if problem:
             log.warning(problem)
+    chosen = OmegaConf.create(settings["logger"])  # resolved, and without secrets
     place = {"run_folder": str(folder), "images_seen": images}
-    loggers = [build(logger, **place) for logger in cfg.logger.values() if logger is not None]
+    loggers = [build(logger, **place) for logger in chosen.values() if logger is not None]
     interruption = next((callback for callback in callbacks if isinstance(callback, Interruption)), None)
     if interruption is not None:
         interruption.signals = signals
@@ -135,17 +145,20 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
     )
     try:
         signals.begin_training(launching=processes > 1 and will_start_others())
-        trainer.fit(
+        fit_guarded(
+            lambda start: restoring(partial(resume, trainer, gan, data), gan, start),
             gan,
-            datamodule=data,
-            ckpt_path=checkpoints[-1] / "training.ckpt" if checkpoints else None,
-            weights_only=True,
+            guard,
+            lambda: newest_checkpoint(folder),
+            checkpoints[-1] / "training.ckpt" if checkpoints else None,
         )
     except SystemExit:  # what Lightning makes of a second Ctrl-C
         if trainer.interrupted and signals.at_once:
             raise KeyboardInterrupt from None
         raise
     finally:
+        if isinstance(trainer.strategy.launcher, WatchedLauncher):
+            trainer.strategy.launcher.end_watch()
         for logger in loggers:
             if isinstance(logger, pl.loggers.WandbLogger):
                 logger.experiment.finish()  # or the next job of a sweep would log into this run
@@ -154,6 +167,17 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
     if trainer.is_global_zero:
         log.info("finished: %s", folder)
     return folder
+
+
+def resume(trainer: pl.Trainer, gan: GAN, data: pl.LightningDataModule, start: Path | None) -> None:
+    """Lightning's `fit` from a checkpoint's file, or from the beginning."""
+    trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The file from which a run goes on, or None at its beginning."""
+    checkpoints = sound_checkpoints(folder)
+    return checkpoints[-1] / "training.ckpt" if checkpoints else None
 
 
 def discard_if_unused(folder: Path) -> None:
@@ -236,7 +260,7 @@ def refuse_another_run(folder: Path, settings: dict[str, Any], continuing: bool)
     path = folder / "config.yaml"
     if not continuing or not path.exists():
         return
-    before = flatten(OmegaConf.to_container(OmegaConf.load(path)))
+    before = flatten(redact_settings(read_settings(path)))
     now = flatten(settings)
     changed = [
         f"  {key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} asked for"

@@ -21,6 +21,8 @@ from types import TracebackType
 
 import torch.distributed as dist
 
+from cips_lab.training.guard import NonFinite
+
 log = logging.getLogger(__name__)
 
 LAUNCHER = "CIPS_LAB_LAUNCHER"  # environment of a started process: the id of the one that started it
@@ -100,6 +102,8 @@ class Watch(threading.Thread):
                 dist.barrier()  # who leaves is seen as lost by those who are still at work
             self._over.set()
             return
+        if isinstance(error, NonFinite):
+            return  # all processes have it, and the guard may train on with them: the watch goes on until `end`
         if is_lost_connection(error):
             loss = self._settle()
             if loss is None:
@@ -114,6 +118,10 @@ class Watch(threading.Thread):
         if self._children and not isinstance(error, KeyboardInterrupt):  # Lightning kills them after Ctrl-C
             wait_for(self._children, PATIENCE)
             kill(self._children)
+
+    def end(self) -> None:
+        """There is nothing left to watch over."""
+        self._over.set()
 
     def _settle(self) -> Loss | None:
         """Which process it was, as soon as it can be seen."""

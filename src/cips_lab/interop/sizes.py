@@ -1,0 +1,48 @@
+"""Networks that a file describes, built only if the file holds their weights.
+
+A configuration of a few bytes can ask for a network of any size. So it is first built on the device ``meta``, where
+tensors have shapes and no memory, and what would be its weights is compared with what is there.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+LARGEST_RESOLUTION = 8192  # pixels a side: beyond, the coordinates alone, which no file holds, take gigabytes
+MOST_LAYERS = 1024  # of the mapping network: what can be asked for in a loop that allocates nothing
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def build_as_stored(kind: type[Network], options: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+    """A network, as its constructor leaves it, whose parameters and buffers have the shapes of `state`.
+
+    Args:
+        kind: a generator's class.
+        options: of its constructor.
+        state: names and tensors of the file.
+
+    Raises:
+        ValueError: it would be larger than a network of its kind can be, or other than the file.
+        Exception: whatever the constructor makes of options that it does not know.
+    """
+    for option, most in (("resolution", LARGEST_RESOLUTION), ("mapping_layers", MOST_LAYERS)):
+        value = options.get(option)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most):
+            raise ValueError(f"{option} must be a whole number up to {most}, not {str(value)[:40]}")
+    # Coordinates are in no file and are made on the CPU even here: the depth must be that of the file before.
+    last = f"to_rgb.{max(8, options.get('resolution', 8)).bit_length() - 3}."
+    if not any(name.startswith(last) for name in state):
+        raise ValueError(f"no {last[:-1]} in the file, which its configuration's resolution asks for")
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in kind(**options).state_dict().items()}
+    found = {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in state.items()}
+    for name in sorted(expected.keys() | found.keys(), key=str):
+        if expected.get(name) != found.get(name):
+            here, there = (list(s[name]) if s.get(name) is not None else "none" for s in (found, expected))
+            raise ValueError(f"{name} is {here} in the file and {there} in its configuration")
+    for name, value in state.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")
+    return kind(**options)

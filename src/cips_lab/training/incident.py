@@ -1,0 +1,142 @@
+"""A loss or gradient that was not finite: who had it, where, and the batch, so that it can be looked at afterwards."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cips_lab.training.parallel import is_distributed
+
+TITLES = {"discriminator": "discriminator, step D", "r1": "discriminator, step R1", "generator": "generator, step G"}
+NAMED = 5  # parameters in the message; the file has all
+LOADING = (
+    "real = safetensors.torch.load_file(FILE)['real'] are its real images; cips_lab.training.draws.draw_latents(seed, "
+    "purpose, images_seen, batch_size, z_dim) with the numbers in the .json, and purpose 'discriminator' or "
+    "'generator', are the latents of the whole batch, of which process r has rows r::N"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one process found: its own losses, and the parameters whose gradients were not finite before averaging."""
+
+    process: int
+    losses: dict[str, float]
+    parameters: list[str]
+
+    @property
+    def lost_losses(self) -> list[str]:
+        """Losses and logits that are not finite here."""
+        return [n for n, v in self.losses.items() if n.startswith(("loss/", "logits/")) and not math.isfinite(v)]
+
+    @property
+    def is_origin(self) -> bool:
+        """Whether this process had it, rather than received it in the average."""
+        return bool(self.parameters or self.lost_losses)
+
+
+@dataclass(frozen=True)
+class Incident:
+    """The same on every process.
+
+    Attributes:
+        phase: ``discriminator``, ``r1`` or ``generator``.
+        images_seen, iteration: at the beginning of the iteration.
+        rollbacks, seed: how many rollbacks came before, and the seed of this iteration's draws.
+        batch_size, micro_batch, z_dim: what the draws need besides.
+        processes: of all.
+    """
+
+    phase: str
+    images_seen: int
+    iteration: int
+    rollbacks: int
+    seed: int
+    batch_size: int
+    micro_batch: int | None
+    z_dim: int
+    processes: list[Finding]
+
+    @property
+    def origins(self) -> list[Finding]:
+        """The processes that had it; none if it did not come again, or came from the sum alone."""
+        return [finding for finding in self.processes if finding.is_origin]
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"kimg-{self.images_seen / 1000:09.3f}-{self.phase}-{self.rollbacks}"
+
+    def headline(self) -> str:
+        """Where and when, in one line."""
+        return (
+            f"a loss or gradient is not finite ({TITLES[self.phase]}) at kimg {self.images_seen / 1000:g}, "
+            f"iteration {self.iteration}"
+        )
+
+    def message(self, saved: str) -> str:
+        """All that a person needs to know first. `saved`: what became of the files."""
+        lines = [f"{self.headline()}; no weight was stepped with it"]
+        for finding in self.origins:
+            what = [f"{name} = {finding.losses[name]:g}" for name in finding.lost_losses]
+            if finding.parameters:
+                more = len(finding.parameters) - NAMED
+                named = ", ".join(finding.parameters[:NAMED]) + (f" and {more} more" if more > 0 else "")
+                what.append(f"gradients of {named}")
+            lines.append(f"  process {finding.process} of {len(self.processes)}: {'; '.join(what)}")
+        if not self.origins:
+            lines.append(
+                "  on no process when the step was repeated: the sum over processes overflowed, or a device erred"
+            )
+        return "\n".join([*lines, f"  {saved}"])
+
+
+def collect(finding: Finding) -> list[Finding]:
+    """The findings of all processes, in their order; every process calls it."""
+    if not is_distributed():
+        return [finding]
+    findings: list[Finding] = [finding] * dist.get_world_size()
+    dist.all_gather_object(findings, finding)
+    return findings
+
+
+def settle() -> None:
+    """Wait until all processes are here."""
+    if is_distributed():
+        dist.barrier()
+
+
+def save(incident: Incident, run: Path, batch: Tensor, process: int) -> str:
+    """Write RUN/guard/NAME.json (the first process) and NAME-process<r>.safetensors (who had it; else the first).
+
+    Returns:
+        A sentence for the message: where they are, or why they could not be written, which must not hide the message.
+    """
+    folder = run / "guard"
+    owners = [finding.process for finding in incident.origins] or [0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if process in owners:
+            file = folder / f"{incident.name}-process{process}.safetensors"
+            save_file({"real": batch.detach().cpu().contiguous()}, file, {"incident": incident.name})
+        if process == 0:
+            record = asdict(incident) | {"world_size": len(incident.processes), "how_to_load": LOADING}
+            # NaN is no JSON: numbers that are not finite are written as words.
+            (folder / f"{incident.name}.json").write_text(json.dumps(_words(record), indent=2) + "\n")
+    except (OSError, SafetensorError) as error:
+        return f"the batch could not be saved in {folder} ({error})"
+    files = ", ".join(f"{incident.name}-process{owner}.safetensors" for owner in owners)
+    return f"saved in {folder}: {files}, {incident.name}.json (which says how to load it)"
+
+
+def _words(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _words(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_words(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

