@@ -19,8 +19,8 @@ from cips_lab.errors import UserError
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.training.gan import GAN
+from cips_lab.training.launch import check_batch, count_processes
 from cips_lab.training.objective import Objective
-from cips_lab.training.run import check_batch, count_processes
 
 CONF = conf_folder()
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))

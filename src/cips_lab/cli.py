@@ -14,6 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab import runtime
 from cips_lab.errors import UserError
+from cips_lab.training.ranks import register_resolvers
+
+register_resolvers()  # of conf/
 
 
 def conf_folder() -> Path:
@@ -23,15 +26,15 @@ def conf_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2."""
     runtime.tune()  # before torch is imported, which commands do when they run
 
-    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
-        def guarded(cfg: DictConfig) -> None:
+        def guarded(cfg: DictConfig) -> Any:
             try:
-                task(cfg)
+                return task(cfg)  # what it returns, a sweeper minimises
             except (UserError, OmegaConfBaseException) as error:
                 sys.stdout.flush()
                 print(f"error: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,13 +17,16 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cips_lab.callbacks.evaluation import Evaluation
+from cips_lab.callbacks.evaluation import Evaluation, best_so_far
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
 from cips_lab.training.gan import GAN
+from cips_lab.training.launch import check_batch, check_name, layout_of, set_threads
 from cips_lab.training.parallel import ReplicatedStrategy
+from cips_lab.training.ranks import is_first_of_all, prepare_once
+from cips_lab.training.status import FINISHED, RUNNING, write_overrides, write_status
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +56,13 @@ def train(cfg: DictConfig) -> Path:
     """
     quiet_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-    processes = count_processes(cfg.trainer)
+    layout = layout_of(cfg.trainer)
+    processes = layout.processes
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
+    check_name(layout.num_nodes, list(HydraConfig.get().overrides.task))
     set_threads(cfg.trainer, processes)
-    first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
     data = build(cfg.data)
-    if first_process:
-        data.prepare_data()  # before anything is built: what is wrong with the data is told at once
+    prepare_once(data.prepare_data)  # before anything is built: what is wrong with the data is told at once
     pl.seed_everything(cfg.seed, workers=False, verbose=False)
     generator, discriminator = build(cfg.generator), build(cfg.discriminator)
     gan = GAN(
@@ -86,17 +90,23 @@ def train(cfg: DictConfig) -> Path:
     unevaluated = evaluation is not None and evaluation.is_pending(folder, images, cfg.batch_size)
     if images and images >= round(cfg.schedule.total_kimg * 1000) and not unevaluated:
         log.info("%s has its %g kimg already: raise schedule.total_kimg to train on", folder, images / 1000)
+        if is_first_of_all():  # it may have been killed before it could say so
+            write_status(folder, FINISHED, images / 1000, value=best_value(evaluation, folder))
         return folder
-    if first_process:
+    if is_first_of_all():
         write_folder(folder, settings)
+        write_overrides(folder, list(HydraConfig.get().overrides.task))
+        write_status(folder, RUNNING, images / 1000, value=best_value(evaluation, folder))
         describe(gan, cfg, folder, processes, checkpoints)
     loggers = [build(logger, run_folder=str(folder)) for logger in cfg.logger.values() if logger is not None]
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
+        devices=layout.devices,
+        num_nodes=layout.num_nodes,
         precision=cfg.trainer.precision,
-        strategy=ReplicatedStrategy() if processes > 1 else "auto",
+        strategy=ReplicatedStrategy(timeout=timedelta(minutes=cfg.trainer.timeout_minutes))
+        if processes > 1
+        else "auto",
         logger=loggers,
         callbacks=[StopAtTotal(cfg.schedule.total_kimg), *callbacks],
         default_root_dir=folder,
@@ -120,8 +130,18 @@ def train(cfg: DictConfig) -> Path:
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
+        write_status(folder, FINISHED, gan.images_seen / 1000, value=best_value(evaluation, folder))
         log.info("finished: %s", folder)
     return folder
+
+
+def best_value(evaluation: Evaluation | None, folder: Path) -> float | None:
+    """The metric of a run's best evaluation so far; None where nothing was evaluated."""
+    record = best_so_far(folder)
+    if evaluation is None or evaluation.best is None or record is None:
+        return None
+    key = evaluation.evaluator.distance_key if evaluation.best == "fd" else evaluation.best
+    return float(record[key]) if key in record else None
 
 
 def discard_if_unused(folder: Path) -> None:
@@ -136,56 +156,6 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # the averaged generator
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-
-
-def count_processes(trainer: DictConfig) -> int:
-    """How many processes will train together, before any is started.
-
-    Raises:
-        UserError: the devices asked for are not there.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return int(os.environ["WORLD_SIZE"])
-    devices = trainer.devices
-    if not (devices in ("auto", -1) or (isinstance(devices, int) and devices > 0) or OmegaConf.is_list(devices)):
-        raise UserError(f"trainer.devices must be a number, a list of device indices or auto, not {devices!r}")
-    on_gpu = trainer.accelerator in ("gpu", "cuda") or (trainer.accelerator == "auto" and torch.cuda.is_available())
-    if on_gpu:
-        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-            raise UserError("trainer=gpu: there is no GPU here that PyTorch can use; say trainer=cpu or trainer=auto")
-        available = max(1, torch.cuda.device_count())
-        count = available if devices in ("auto", -1) else len(devices) if OmegaConf.is_list(devices) else devices
-        if count > available:
-            raise UserError(f"trainer.devices={count}: this machine has {available} GPU(s)")
-    else:
-        count = devices if isinstance(devices, int) and devices > 0 else 1
-    return count * trainer.num_nodes
-
-
-def check_batch(batch_size: int, micro_batch: int | None, processes: int) -> None:
-    """The global batch must be made of equal shares and those of equal passes."""
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size must be a positive number of images, not {batch_size!r}")
-    if batch_size % processes:
-        raise UserError(
-            f"batch_size={batch_size} is the global batch and does not divide among {processes} processes: "
-            f"choose a multiple of {processes}"
-        )
-    share = batch_size // processes
-    if micro_batch is not None and (micro_batch < 1 or share % micro_batch):
-        raise UserError(
-            f"micro_batch={micro_batch} does not divide the {share} images of each process "
-            f"(batch_size={batch_size} over {processes}): choose a divisor of {share}"
-        )
-
-
-def set_threads(trainer: DictConfig, processes: int) -> None:
-    """Share the cores: by default every process would start a thread on each."""
-    if trainer.threads is None and "OMP_NUM_THREADS" in os.environ:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    here = max(1, processes // trainer.num_nodes)
-    torch.set_num_threads(trainer.threads or max(1, cores // here))
 
 
 def initialise(gan: GAN, source: str) -> None:
