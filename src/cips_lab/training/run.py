@@ -95,7 +95,7 @@ def train(cfg: DictConfig) -> Path:
         return folder
     if is_first_of_all():
         write_folder(folder, settings)
-        write_overrides(folder, list(HydraConfig.get().overrides.task))
+        write_overrides(folder, [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")])
         write_status(folder, RUNNING, images / 1000, value=best_value(evaluation, folder))
         describe(gan, cfg, folder, processes, checkpoints)
     loggers = [build(logger, run_folder=str(folder)) for logger in cfg.logger.values() if logger is not None]

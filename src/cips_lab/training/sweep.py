@@ -84,13 +84,13 @@ def command_of(hydra: HydraConf) -> list[str]:
     Args:
         hydra: the job's `HydraConfig`.
     """
-    command = [sys.executable, "-m", "cips_lab.train", "--config-name", hydra.job.config_name]
+    command = [sys.executable, "-m", "cips_lab.train", "--config-name", str(hydra.job.config_name)]
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
     if not any(override.startswith("sweep_name=") for override in hydra.overrides.task):
         command.append(f"sweep_name={quoted(Path(hydra.sweep.dir).name)}")
-    command += hydra.overrides.task
+    command += list(hydra.overrides.task)
     command += [o for o in hydra.overrides.hydra if not o.startswith(NOT_OF_A_JOB)]
     return [*command, "hydra.mode=RUN", f"hydra.run.dir={quoted(hydra.runtime.output_dir)}"]
 
@@ -194,12 +194,12 @@ def preemption_signal() -> signal.Signals:
 def stop_signals() -> Iterator[StopSignals]:
     """While the block runs, SIGTERM, SIGUSR1, SIGINT and submitit's signal are passed on to the job."""
     signals = StopSignals()
-    numbers = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
+    numbers: list[signal.Signals] = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
     if "SUBMITIT_EXECUTOR" in os.environ:
         existing = signal.getsignal(preemption_signal())
         signals.requeue = existing if callable(existing) else None
         numbers = [signal.SIGUSR1, preemption_signal()]  # submitit ignores SIGTERM: its own comes next
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():  # only there may handlers be set
         for number in numbers:
             if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's `command &` and nohup do, on purpose
@@ -207,8 +207,8 @@ def stop_signals() -> Iterator[StopSignals]:
     try:
         yield signals
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for changed, handler in before.items():
+            signal.signal(changed, signal.SIG_DFL if handler is None else handler)
 
 
 # ---------------------------------------------------------------------------------------------- all jobs
@@ -226,6 +226,7 @@ class Sweep(Callback):
             print(f"error: {mistake}", file=sys.stderr)
             sys.exit(2)
         hydra = config.hydra
+        shutil.rmtree(records_of(Path(hydra.sweep.dir)).parent, ignore_errors=True)  # of one that was killed
         now: str = launch_time()
         additions = [f"++hydra.job.env_set.{LAUNCH}={now}"]  # for workers on other machines
         if not any(override.startswith("hydra.sweep.subdir=") for override in hydra.overrides.hydra):
@@ -239,7 +240,7 @@ class Sweep(Callback):
         if not folder.is_dir():  # no job trained: python -m cips_lab.plan --multirun
             return
         found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.parent)
         print(summary(config.hydra.sweep.dir, found), flush=True)
         if any(outcome["state"] == status.FAILED for outcome in found.values()):
             sys.exit(1)
@@ -249,7 +250,7 @@ def keys_of(config: DictConfig) -> list[str]:
     """What the sweep varies, from `hydra.sweeper.params` and the command line."""
     params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}), resolve=True)
     assert isinstance(params, dict)
-    overrides = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    overrides = [f"{key!s}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
     return swept_keys(OverridesParser.create().parse_overrides(overrides))
 
 
