@@ -30,9 +30,7 @@ class Start:
         }
         self.logs: list[Path] = []
 
-    def __call__(
-        self, *overrides: str, program: tuple[str, ...] = (), **environment: str
-    ) -> "subprocess.Popen[bytes]":
+    def __call__(self, *overrides: str, program: tuple[str, ...] = (), **environment: str) -> "subprocess.Popen[bytes]":
         log = self.folder / f"{len(self.logs)}.log"
         self.logs.append(log)
         command = [sys.executable, *(("-m", *program) if program else ()), "-m", "cips_lab.train", *overrides]

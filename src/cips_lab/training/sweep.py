@@ -8,6 +8,7 @@ those of a run by itself. Nothing heavy is imported here.
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -96,9 +97,8 @@ def command_of(hydra: HydraConf) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A value as Hydra's grammar takes it, whatever is in it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    """A value as Hydra's grammar takes it, whatever is in it: backslashes are special before a quote alone."""
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), text) + '"'
 
 
 def _train(folder: Path, error_file: Path) -> dict[str, Any]:
