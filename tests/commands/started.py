@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,33 @@ class Start:
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
         }
         self.logs: list[Path] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Start":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Of a test that failed, nothing goes on: each process began a session, which holds all that it started."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def __call__(self, *overrides: str, program: tuple[str, ...] = (), **environment: str) -> "subprocess.Popen[bytes]":
         log = self.folder / f"{len(self.logs)}.log"
         self.logs.append(log)
         command = [sys.executable, *(("-m", *program) if program else ()), "-m", "cips_lab.train", *overrides]
         with log.open("wb") as output:
-            return subprocess.Popen(
-                command, cwd=self.folder, env=self.environment | environment, stdout=output, stderr=subprocess.STDOUT
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
+        self.processes.append(process)
+        return process
 
     def finish(self, *overrides: str, status: int = 0, **environment: str) -> str:
         """Run to the end, and return what was printed."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ TORCHRUN = "torch.distributed.run"
 
 
 @pytest.fixture
-def start(tmp_path: Path, cache: Path) -> Start:
-    return Start(tmp_path, cache)
+def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
+    with Start(tmp_path, cache) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +222,8 @@ def test_submitit_requeues_a_job_that_is_told_to_go(start: Start, tmp_path: Path
     folder = tmp_path / "runs" / "queue"
     job = folder / "job0"
     until(lambda: len(list(job.glob("checkpoints/kimg-*"))) >= 2, "there are checkpoints", sweep)
-    (task,) = children_of(int(next((folder / ".submitit").glob("*")).name.rpartition("_")[2]))
+    controller = next(int(path.name) for path in (folder / ".submitit").iterdir() if path.name.isdigit())
+    (task,) = children_of(controller)
     os.kill(task, signal.SIGUSR2)
     assert sweep.wait(400) == 0, start.logs[0].read_text()
     output = "".join(path.read_text() for path in (folder / ".submitit").rglob("*log.*"))

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,9 @@ EVALUATED = [
 
 
 @pytest.fixture
-def start(tmp_path: Path, cache: Path) -> Start:
-    return Start(tmp_path, cache)
+def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
+    with Start(tmp_path, cache) as started:
+        yield started
 
 
 def composed(*overrides: str) -> DictConfig:
