@@ -189,7 +189,19 @@ def test_the_same_command_on_two_machines(start: Start, tmp_path: Path, alone: d
     machines = [start(*arguments, NODE_RANK=str(node), **meeting) for node in range(2)]
     for machine, log in zip(machines, start.logs, strict=True):
         assert machine.wait(400) == 0, log.read_text()
-    check_four(start, tmp_path / "runs" / "together", alone, {"0.0", "1.0"})
+    run = tmp_path / "runs" / "together"
+    check_four(start, run, alone, {"0.0", "1.0"})
+
+    # Continued by machines that do not share the run folder: the second would begin anew.
+    meeting["MASTER_PORT"] = free_port()
+    arguments.append("schedule.total_kimg=0.16")
+    machines = [
+        start(*arguments, f"paths.runs={runs}", NODE_RANK=str(node), **meeting)
+        for node, runs in enumerate(("runs", "elsewhere"))
+    ]
+    assert [machine.wait(400) == 0 for machine in machines] == [False, False]
+    assert "some processes continue at kimg 0.08, others at 0" in start.logs[2].read_text()
+    assert "must be a folder that all machines share" in start.logs[2].read_text()
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from cips_lab.callbacks.agreement import SameMoment
 from cips_lab.callbacks.evaluation import Evaluation, best_so_far
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
@@ -108,7 +109,7 @@ def train(cfg: DictConfig) -> Path:
         if processes > 1
         else "auto",
         logger=loggers,
-        callbacks=[StopAtTotal(cfg.schedule.total_kimg), *callbacks],
+        callbacks=[SameMoment(), StopAtTotal(cfg.schedule.total_kimg), *callbacks],
         default_root_dir=folder,
         max_epochs=-1,  # the stream of images has no end; StopAtTotal ends the run
         use_distributed_sampler=False,  # the data module's order is distributed already
