@@ -183,7 +183,7 @@ def test_each_job_of_a_sweep_on_two_ranks(start: Start, tmp_path: Path) -> None:
         run = tmp_path / "runs" / "fixed" / name
         (file,) = run.glob("wandb/offline-run-*/*.wandb")
         kept = records(file)
-        assert [record["run"]["run_group"] for record in kept if record["type"] == "run"][0] == "fixed"
+        assert next(record["run"]["run_group"] for record in kept if record["type"] == "run") == "fixed"
         assert [record["exit"].get("exit_code", 0) for record in kept if record["type"] == "exit"] == [0]  # finished
         assert OmegaConf.load(run / "config.yaml").sweep_name == "fixed"
         assert f"generator={name.partition('-')[0]}" in OmegaConf.load(run / "overrides.yaml")
