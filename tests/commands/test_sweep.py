@@ -226,6 +226,19 @@ def test_each_job_of_a_random_search_on_two_ranks(start: Start, tmp_path: Path) 
     assert values[f"r1_weight{best.best_params['objective.r1_weight']}"] == best.best_value
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_search_is_continued_by_the_same_command(start: Start, tmp_path: Path) -> None:
+    sweep = ["--multirun", "+sweep=objective", *TINY, *EVALUATED, "trainer=cpu"]  # its name is its own
+    assert "2 jobs, 2 trained now" in start.finish(*sweep, "hydra.sweeper.n_trials=2")
+    output = start.finish(*sweep, "hydra.sweeper.n_trials=3")
+    assert "3 jobs, 1 trained now, 2 finished before, 0 failed" in output
+    folder = tmp_path / "runs" / "objective-debug"
+    values = [status_of(job)["value"] for job in folder.iterdir() if job.is_dir()]
+    assert len(values) == 3
+    assert OmegaConf.load(folder / "optimization_results.yaml").best_value == min(values)
+
+
 # ---------------------------------------------------------------------------------------------- failures
 
 

@@ -5,6 +5,7 @@ other processes with the job's overrides, whatever sweeper chose them; and memor
 those of a run by itself. Nothing heavy is imported here.
 """
 
+import copy
 import json
 import logging
 import os
@@ -221,6 +222,8 @@ class Sweep(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra sets it for each job; the names of a sweep's folder and study are resolved before.
+        HydraConfig.instance().set_config(copy.deepcopy(config))
         mistake = mistake_in(config)
         if mistake is not None:
             print(f"error: {mistake}", file=sys.stderr)
