@@ -221,7 +221,10 @@ def test_loggers(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_trainers(option: str) -> None:
     config = train_config(f"trainer={option}").trainer
     assert set(config) == set(train_config("trainer=auto").trainer)
-    if option == "gpu" and not torch.cuda.is_available():
+    if option == "multinode":
+        with pytest.raises(UserError, match="such as trainer.num_nodes=2"):
+            count_processes(config)
+    elif option in ("gpu", "ddp") and not torch.cuda.is_available():
         with pytest.raises(UserError, match="trainer=cpu"):
             count_processes(config)
     elif not torch.cuda.is_available():

@@ -64,7 +64,7 @@ def check_nodes(trainer: DictConfig) -> None:
     """
     nodes = trainer.num_nodes
     if not isinstance(nodes, int) or nodes < 1:
-        raise UserError(f"trainer.num_nodes={nodes}: must be the number of machines")
+        raise UserError(f"trainer.num_nodes={nodes}: must be the number of machines, such as trainer.num_nodes=2")
     if nodes == 1 or under_srun():
         return
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
