@@ -19,8 +19,8 @@ from cips_lab.errors import UserError
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.training.gan import GAN
+from cips_lab.training.launch import check_batch, count_processes
 from cips_lab.training.objective import Objective
-from cips_lab.training.run import check_batch, count_processes
 
 CONF = conf_folder()
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -221,7 +221,10 @@ def test_loggers(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_trainers(option: str) -> None:
     config = train_config(f"trainer={option}").trainer
     assert set(config) == set(train_config("trainer=auto").trainer)
-    if option == "gpu" and not torch.cuda.is_available():
+    if option == "multinode":
+        with pytest.raises(UserError, match="must be the number of machines"):
+            count_processes(config)
+    elif option in ("gpu", "ddp") and not torch.cuda.is_available():
         with pytest.raises(UserError, match="trainer=cpu"):
             count_processes(config)
     elif not torch.cuda.is_available():

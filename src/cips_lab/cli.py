@@ -15,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from cips_lab import runtime
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
 from cips_lab.secrets import redact
+from cips_lab.training.ranks import register_resolvers
+
+register_resolvers()  # of conf/
 
 
 def conf_folder() -> Path:
@@ -24,18 +27,18 @@ def conf_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2.
 
     A run that was interrupted and can be continued ends with status 75 (see `cips_lab.errors`).
     """
     runtime.tune()  # before torch is imported, which commands do when they run
 
-    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
-        def guarded(cfg: DictConfig) -> None:
+        def guarded(cfg: DictConfig) -> Any:
             try:
-                task(cfg)
+                return task(cfg)  # what it returns, a sweeper minimises
             except (UserError, OmegaConfBaseException) as error:
                 sys.stdout.flush()
                 print(f"error: {redact(str(error))}", file=sys.stderr)

@@ -33,7 +33,8 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.interop.native import load_generator
     from cips_lab.metrics.evaluator import Evaluator
     from cips_lab.metrics.samples import samples
-    from cips_lab.training.run import count_processes, quiet_libraries, set_threads
+    from cips_lab.training.launch import count_processes, set_threads
+    from cips_lab.training.run import quiet_libraries
 
     quiet_libraries()
     processes = count_processes(cfg.trainer)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cips_lab.cli import command
@@ -10,16 +11,30 @@ from cips_lab.errors import Interrupted, RunInUse, UserError
 
 
 @command("train")
-def main(cfg: DictConfig) -> None:
-    """Compose, then train: heavy imports wait until the command line is known to be right."""
-    from cips_lab.training.run import discard_if_unused, train
+def main(cfg: DictConfig) -> float | None:
+    """Compose, then train: heavy imports wait until the command line is known to be right.
 
+    With --multirun this is called for each job, starts it as a command of its own, and returns its best evaluation.
+    """
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from cips_lab.training.sweep import run_job
+
+        return run_job(cfg)
+    from cips_lab.training.ranks import is_first_of_all
+    from cips_lab.training.run import discard_if_unused, train
+    from cips_lab.training.status import end_with_supervisor, note_end
+
+    end_with_supervisor()
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         train(cfg)
-    except (UserError, Interrupted) as error:
-        if not isinstance(error, RunInUse):  # the folder is another run's
-            discard_if_unused(Path(HydraConfig.get().runtime.output_dir))
+    except BaseException as error:
+        first = is_first_of_all() and not isinstance(error, RunInUse)  # else the folder is another's to write
+        note_end(folder, error, first)
+        if isinstance(error, (UserError, Interrupted)) and first:
+            discard_if_unused(folder)
         raise
+    return None
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def test_a_sweep_gives_each_job_its_folder(run: Run, tmp_path: Path) -> None:
         "generator=cips,cips_ne",
     )
     assert result.returncode == 0, result.stderr
-    first, second = (load_generator(tmp_path / "runs" / "sweep" / job) for job in "01")
+    first, second = (load_generator(tmp_path / "runs" / "sweep" / job) for job in ("cips", "cips_ne"))
     assert first.encoding.embedding is not None
     assert second.encoding.embedding is None
     assert len(list((tmp_path / "runs" / "sweep").glob("*/wandb/offline-run-*"))) == 2

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
 from cips_lab.callbacks.departure import leave_quietly
-from cips_lab.errors import STATUS_MISTAKE, DiskFull, UserError
+from cips_lab.errors import STATUS_MISTAKE, DiskFull
 from cips_lab.interop.integrity import damage, set_aside, write_manifest
 from cips_lab.interop.native import checkpoint_folders, images_of, save_generator
 from cips_lab.storage import WholeOrNone, check_space, disk_full, flush, is_full, remove_folder, remove_leftovers
@@ -50,12 +50,6 @@ class Checkpoints(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         gan = gan_of(pl_module)
-        first = trainer.strategy.broadcast(gan.images_seen)
-        if first != gan.images_seen:
-            raise UserError(
-                f"process {trainer.global_rank} continues from kimg {gan.images_seen / 1000:g}, the first one from "
-                f"{first / 1000:g}: do all machines see the same {trainer.default_root_dir}?"
-            )
         self._saved = gan.images_seen
         if trainer.is_global_zero:
             tidy(Path(trainer.default_root_dir), gan.images_seen)

@@ -18,12 +18,12 @@ from cips_lab.callbacks.clock import gan_of
 from cips_lab.callbacks.departure import leave_quietly
 from cips_lab.errors import STATUS_MISTAKE, STATUS_REQUEUE, DiskFull, Interrupted
 from cips_lab.storage import disk_full, is_full
+from cips_lab.training.ranks import INTERACTIVE
 from cips_lab.training.signals import AGAIN, StopSignals, in_submitit
 
 log = logging.getLogger(__name__)
 
 GO_ON, STOP, REQUEUE, FAILED = range(4)  # what processes tell each other; the largest holds for all
-INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that somebody sits at
 
 
 class EvaluationAbandoned(Exception):

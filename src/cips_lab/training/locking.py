@@ -14,6 +14,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from cips_lab.errors import RunInUse
 from cips_lab.storage import is_full
+from cips_lab.training.ranks import is_first_of_all
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +24,6 @@ HOLDER = ".lock.json"  # who holds it, for the message; the lock itself is the k
 PATIENCE_SECONDS = 30.0
 
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
-
-# Each is 0 on the first process of all, or unset: Lightning's and torchrun's number on a machine, their number of the
-# machine, and SLURM's of all.
-RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-
-
-def is_first_of_all() -> bool:
-    """Whether this is the first process of a run, before any process group says so."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in RANKS)
 
 
 def will_start_others() -> bool:

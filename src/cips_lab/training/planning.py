@@ -13,8 +13,8 @@ from torch import Tensor
 from cips_lab.errors import UserError
 from cips_lab.networks.cips import CIPSGenerator, to_images
 from cips_lab.networks.tiling import choose_tile
+from cips_lab.training.launch import check_batch, set_threads
 from cips_lab.training.rehearsal import KINDS, PHASES, R1, Iteration, forward_flops, rehearsal
-from cips_lab.training.run import check_batch, set_threads
 
 # What `trainer.precision` lets matrix products be computed in. PyTorch's default for float32 is no TF32.
 ARITHMETIC = {"32-true": "fp32", "bf16-mixed": "bf16"}

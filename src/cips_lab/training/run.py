@@ -17,7 +17,8 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cips_lab.callbacks.evaluation import Evaluation
+from cips_lab.callbacks.agreement import SameMoment
+from cips_lab.callbacks.evaluation import Evaluation, best_so_far
 from cips_lab.callbacks.interruption import Interruption
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.cli import build
@@ -28,11 +29,14 @@ from cips_lab.secrets import guard_logs, redact_settings
 from cips_lab.storage import disk_full, is_full, quiet_log_when_full, replace_text
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, check_precision, fit_guarded
+from cips_lab.training.launch import Layout, check_batch, check_name, layout_of, set_threads
 from cips_lab.training.locking import LOCK, only_run_in, will_start_others
 from cips_lab.training.parallel import ReplicatedStrategy, WatchedLauncher
+from cips_lab.training.ranks import is_first_of_all, prepare_once
 from cips_lab.training.resuming import restoring
 from cips_lab.training.siblings import follow_launcher
 from cips_lab.training.signals import StopSignals
+from cips_lab.training.status import FINISHED, RUNNING, write_overrides, write_status
 from cips_lab.untrusted import read_settings
 
 log = logging.getLogger(__name__)
@@ -67,25 +71,25 @@ def train(cfg: DictConfig) -> Path:
     quiet_log_when_full()
     guard_logs()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-    processes = count_processes(cfg.trainer)
+    layout = layout_of(cfg.trainer)
     try:
-        with StopSignals(alone=processes == 1 or will_start_others()) as signals, only_run_in(folder):
-            return _train(cfg, folder, processes, signals)
+        with StopSignals(alone=layout.processes == 1 or will_start_others()) as signals, only_run_in(folder):
+            return _train(cfg, folder, layout, signals)
     except OSError as error:
         if is_full(error):
             raise disk_full(Path(error.filename or folder)) from error
         raise
 
 
-def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) -> Path:
+def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) -> Path:
+    processes = layout.processes
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
     guard: Guard = build(cfg.guard)
     check_precision(guard, cfg.trainer.precision)
+    check_name(layout.num_nodes, list(HydraConfig.get().overrides.task))
     set_threads(cfg.trainer, processes)
-    first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("SLURM_LOCALID", 0)) == 0
     data = build(cfg.data)
-    if first_process:
-        data.prepare_data()  # before anything is built: what is wrong with the data is told at once
+    prepare_once(data.prepare_data)  # before anything is built: what is wrong with the data is told at once
     pl.seed_everything(cfg.seed, workers=False, verbose=False)
     generator, discriminator = build(cfg.generator), build(cfg.discriminator)
     gan = GAN(
@@ -107,16 +111,20 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
     evaluation = next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
     if evaluation is not None:
         evaluation.check(data)
-    checkpoints = sound_checkpoints(folder, tell=first_process)
+    checkpoints = sound_checkpoints(folder, tell=is_first_of_all())
     settings = redact_settings(OmegaConf.to_container(cfg, resolve=True))
     refuse_another_run(folder, settings, continuing=bool(checkpoints))
     images = images_of(checkpoints[-1]) if checkpoints else 0
     unevaluated = evaluation is not None and evaluation.is_pending(folder, images, cfg.batch_size)
     if images and images >= round(cfg.schedule.total_kimg * 1000) and not unevaluated:
         log.info("%s has its %g kimg already: raise schedule.total_kimg to train on", folder, images / 1000)
+        if is_first_of_all():  # it may have been killed before it could say so
+            write_status(folder, FINISHED, images / 1000, value=best_value(evaluation, folder))
         return folder
-    if first_process:
+    if is_first_of_all():
         write_folder(folder, settings)
+        write_overrides(folder, [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")])
+        write_status(folder, RUNNING, images / 1000, value=best_value(evaluation, folder))
         describe(gan, cfg, folder, processes, checkpoints)
         problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
         if problem:
@@ -130,12 +138,12 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
         callbacks.sort(key=lambda callback: callback is interruption)  # the last one, in whatever order they came
     trainer = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
+        devices=layout.devices,
+        num_nodes=layout.num_nodes,
         precision=cfg.trainer.precision,
         strategy=ReplicatedStrategy(cfg.trainer.timeout_minutes) if processes > 1 else "auto",
         logger=loggers,
-        callbacks=[StopAtTotal(cfg.schedule.total_kimg), *callbacks],
+        callbacks=[SameMoment(), StopAtTotal(cfg.schedule.total_kimg), *callbacks],
         default_root_dir=folder,
         max_epochs=-1,  # the stream of images has no end; StopAtTotal ends the run
         use_distributed_sampler=False,  # the data module's order is distributed already
@@ -165,6 +173,7 @@ def _train(cfg: DictConfig, folder: Path, processes: int, signals: StopSignals) 
     if interruption is not None:
         interruption.conclude(trainer)
     if trainer.is_global_zero:
+        write_status(folder, FINISHED, gan.images_seen / 1000, value=best_value(evaluation, folder))
         log.info("finished: %s", folder)
     return folder
 
@@ -180,6 +189,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return checkpoints[-1] / "training.ckpt" if checkpoints else None
 
 
+def best_value(evaluation: Evaluation | None, folder: Path) -> float | None:
+    """The metric of a run's best evaluation so far; None where nothing was evaluated."""
+    record = best_so_far(folder)
+    if evaluation is None or evaluation.best is None or record is None:
+        return None
+    key = evaluation.evaluator.distance_key if evaluation.best == "fd" else evaluation.best
+    return float(record[key]) if key in record else None
+
+
 def discard_if_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but its log: what was refused leaves no trace."""
     if folder.is_dir() and all(path.suffix == ".log" or path.name == LOCK for path in folder.iterdir()):
@@ -192,56 +210,6 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # the averaged generator
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-
-
-def count_processes(trainer: DictConfig) -> int:
-    """How many processes will train together, before any is started.
-
-    Raises:
-        UserError: the devices asked for are not there.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return int(os.environ["WORLD_SIZE"])
-    devices = trainer.devices
-    if not (devices in ("auto", -1) or (isinstance(devices, int) and devices > 0) or OmegaConf.is_list(devices)):
-        raise UserError(f"trainer.devices must be a number, a list of device indices or auto, not {devices!r}")
-    on_gpu = trainer.accelerator in ("gpu", "cuda") or (trainer.accelerator == "auto" and torch.cuda.is_available())
-    if on_gpu:
-        if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-            raise UserError("trainer=gpu: there is no GPU here that PyTorch can use; say trainer=cpu or trainer=auto")
-        available = max(1, torch.cuda.device_count())
-        count = available if devices in ("auto", -1) else len(devices) if OmegaConf.is_list(devices) else devices
-        if count > available:
-            raise UserError(f"trainer.devices={count}: this machine has {available} GPU(s)")
-    else:
-        count = devices if isinstance(devices, int) and devices > 0 else 1
-    return count * trainer.num_nodes
-
-
-def check_batch(batch_size: int, micro_batch: int | None, processes: int) -> None:
-    """The global batch must be made of equal shares and those of equal passes."""
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size must be a positive number of images, not {batch_size!r}")
-    if batch_size % processes:
-        raise UserError(
-            f"batch_size={batch_size} is the global batch and does not divide among {processes} processes: "
-            f"choose a multiple of {processes}"
-        )
-    share = batch_size // processes
-    if micro_batch is not None and (micro_batch < 1 or share % micro_batch):
-        raise UserError(
-            f"micro_batch={micro_batch} does not divide the {share} images of each process "
-            f"(batch_size={batch_size} over {processes}): choose a divisor of {share}"
-        )
-
-
-def set_threads(trainer: DictConfig, processes: int) -> None:
-    """Share the cores: by default every process would start a thread on each."""
-    if trainer.threads is None and "OMP_NUM_THREADS" in os.environ:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    here = max(1, processes // trainer.num_nodes)
-    torch.set_num_threads(trainer.threads or max(1, cores // here))
 
 
 def initialise(gan: GAN, source: str) -> None:

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from cips_lab.errors import Interrupted
-from cips_lab.training.locking import is_first_of_all
+from cips_lab.training.ranks import is_first_of_all
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
