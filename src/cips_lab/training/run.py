@@ -22,6 +22,7 @@ from cips_lab.cli import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import checkpoint_folders, images_of, load_generator
 from cips_lab.training.gan import GAN
+from cips_lab.training.loggers import close
 from cips_lab.training.parallel import ReplicatedStrategy
 
 log = logging.getLogger(__name__)
@@ -115,8 +116,7 @@ def train(cfg: DictConfig) -> Path:
         )
     finally:
         for logger in loggers:
-            if isinstance(logger, pl.loggers.WandbLogger):
-                logger.experiment.finish()  # or the next job of a sweep would log into this run
+            close(logger)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
