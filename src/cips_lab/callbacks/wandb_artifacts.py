@@ -121,14 +121,21 @@ def model_artifact(logger: RunLogger, checkpoint: Path) -> Any:
     return artifact
 
 
-def add(logger: RunLogger, artifact: Any, path: Path, kept_as: str | None = None) -> None:
+def add(logger: RunLogger, artifact: Any, path: Path, kept_as: str | None = None, name: str | None = None) -> None:
     """Add a file so that W&B can still read it when it uploads.
 
     Online W&B copies it, uploads the copy and removes it. Offline it must outlive the checkpoint it belongs to, which
     the run may remove: it is kept in RUN/wandb/artifacts, as a hard link where the file system has them.
+
+    Args:
+        logger: of the run that is recorded.
+        artifact: not logged yet.
+        path: the file.
+        kept_as: folder below RUN/wandb/artifacts; None: that of the file.
+        name: in the artifact; None: the file's.
     """
     if not logger.experiment.offline:
-        artifact.add_file(str(path))
+        artifact.add_file(str(path), name=name)
         return
     kept = logger.folder / "wandb" / "artifacts" / (kept_as or path.parent.name) / path.name
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +147,7 @@ def add(logger: RunLogger, artifact: Any, path: Path, kept_as: str | None = None
             shutil.copy2(path, kept)
     else:
         shutil.copy2(path, kept)
-    artifact.add_file(str(kept), name=path.name, policy="immutable", skip_cache=True)
+    artifact.add_file(str(kept), name=name or path.name, policy="immutable", skip_cache=True)
 
 
 def use_statistics(logger: RunLogger, real: Real) -> None:

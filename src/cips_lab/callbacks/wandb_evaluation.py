@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from cips_lab.callbacks.evaluation import curves
 from cips_lab.callbacks.wandb_artifacts import (
     EVALUATION,
+    add,
     artifact_name,
     model_artifact,
     policy,
@@ -31,7 +32,7 @@ def record_evaluation(cfg: DictConfig, output: Path, real: Real, results: Result
     """A run of job type ``evaluate``: the metrics in its summary as ``final/...``; with artifacts, their lineage.
 
     A generator of one of our run folders is recorded under that run's name, so that W&B ties the evaluation to the
-    training; its configuration and group come along. W&B's files lie in wandb/ beside the output.
+    training, and brings its configuration along. W&B's files lie in wandb/ beside the output.
 
     Args:
         cfg: composed ``conf/evaluate.yaml`` with ``logger=wandb``.
@@ -80,7 +81,7 @@ def record_lineage(logger: RunLogger, checkpoint: Path | None, real: Real, outpu
     if checkpoint is not None:
         take(logger, model_artifact(logger, checkpoint))
     artifact = wandb.Artifact(artifact_name("evaluation", name, str(logger.experiment.id)), type=EVALUATION)
-    artifact.add_file(str(output), name="metrics.json")
+    add(logger, artifact, output, f"evaluation-{logger.experiment.id}", "metrics.json")
     logger.experiment.log_artifact(artifact)
 
 

@@ -30,7 +30,9 @@ LONGEST_TAG = 64  # characters; W&B refuses longer ones
 LOWER_IS_BETTER = re.compile(r"(fid|kid|fd_\w+)$")
 SUMMARIES = {"time": "mean,last", "memory": "max", "gradient_norm": "max,last"}  # of the sections that are no metrics
 
-SECRET_NAME = re.compile(r"(^|[._])(token|password|passwd|secret|credentials?|api_?key|access_?key)($|_)", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(^|[._])(token|password|passwd|secret|credentials?|api_?key|access_?key)($|_)", re.IGNORECASE
+)
 HIDDEN = "***"
 
 
