@@ -1,4 +1,4 @@
-"""A W&B sweep of our configurations: ``python -m cips_lab.sweep_agent +sweep=table3 experiment=...``. See ``--help``."""
+"""A W&B sweep of our configurations: ``python -m cips_lab.sweep_agent +sweep=table3``. See ``--help``."""
 
 import argparse
 import sys

@@ -63,8 +63,9 @@ def record_evaluation(cfg: DictConfig, output: Path, real: Real, results: Result
         artifacts=options.artifacts,
     )
     try:
-        record = {"kimg": kimg_of(checkpoint), **results}
-        logger.log_metrics(curves(record), step=round(record["kimg"] * 1000))
+        kimg = kimg_of(checkpoint)
+        record = {"kimg": kimg, **results}
+        logger.log_metrics(curves(record), step=round(kimg * 1000))
         logger.experiment.summary.update(summary("final", record))
         if policy(logger) != "none":
             record_lineage(logger, checkpoint, real, output, source.name)

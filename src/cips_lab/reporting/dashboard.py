@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def make_dashboards(cfg: DictConfig) -> Iterator[str]:
     built = {kind: BUILDERS[kind](cfg, str(entity), curves) for kind in kinds}
     if not dry_run:
         for kind, dashboard in built.items():
-            yield f"{kind}: {reached(lambda kind=kind, made=dashboard: save(kind, made, cfg.draft))}"
+            yield f"{kind}: {reached(partial(save, kind, dashboard, bool(cfg.draft)))}"
     elif cfg.output is None:
         yield json.dumps({kind: as_json(dashboard) for kind, dashboard in built.items()}, indent=2)
     else:

@@ -27,13 +27,13 @@ class Curve(NamedTuple):
     """A metric of one network and one number of samples."""
 
     network: str
-    count: int
+    samples: int
     metric: str  # its key in metrics.json: fid, fd_<extractor>, kid, ...
 
     @property
     def section(self) -> str:
         """``<extractor>-<samples>``."""
-        return f"{self.network}-{self.count}"
+        return f"{self.network}-{self.samples}"
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Curve(NamedTuple):
 
 
 def curves_of(cfg: DictConfig) -> list[Curve]:
-    """The curves of a composed ``conf/dashboard.yaml``: those of its run, else those its metrics and schedule will make.
+    """The curves of a composed ``conf/dashboard.yaml``: of its run, else of its metrics and schedule.
 
     Ordered by the number of samples: first those of the evaluations during a run, then the final ones.
 
@@ -88,4 +88,4 @@ def curves_of_run(folder: Path) -> list[Curve]:
     }
     if not found:
         raise UserError(f"run={folder}: no evaluation in metrics.jsonl there; leave run out and give experiment=...")
-    return sorted(found, key=lambda curve: curve.count)
+    return sorted(found, key=lambda curve: curve.samples)

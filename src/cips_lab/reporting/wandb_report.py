@@ -37,9 +37,9 @@ def build_report(
         found = runsets(group, compare, variants, curves)
         return wr.PanelGrid(runsets=found, panels=arranged(panels), hide_run_sets=True)
 
-    during, final = (pick(c.count for c in curves) for pick in (min, max))
-    plots = [c for c in curves if c.count == during]
-    bars = [c for c in curves if c.count == final]
+    during, final = (pick(c.samples for c in curves) for pick in (min, max))
+    plots = [c for c in curves if c.samples == during]
+    bars = [c for c in curves if c.samples == final]
     return wr.Report(
         entity=entity,
         project=project,
@@ -113,7 +113,7 @@ def compared(title: str, name: str, compare: str, log: bool = False) -> wr.LineP
 def bar(curve: Curve, compare: str) -> wr.BarPlot:
     """The last evaluation, as the run's summary has it."""
     return wr.BarPlot(
-        title=f"{curve.title} ({curve.count} samples)",
+        title=f"{curve.title} ({curve.samples} samples)",
         metrics=[wr.SummaryMetric(f"final/{curve.metric}")],
         orientation="h",
         groupby=wr.Config(compare),

@@ -54,7 +54,7 @@ def build_workspace(entity: str, project: str, title: str, curves: Sequence[Curv
     ]
     sections += [
         ws.Section(name=name, panels=[line(c.title, [c.name, c.floor], False) for c in of_section])
-        for name, of_section in groupby(sorted(curves, key=lambda c: (c.count, c.network)), lambda c: c.section)
+        for name, of_section in groupby(sorted(curves, key=lambda c: (c.samples, c.network)), lambda c: c.section)
     ]
     return ws.Workspace(
         entity=entity,
@@ -73,10 +73,10 @@ def build_workspace(entity: str, project: str, title: str, curves: Sequence[Curv
 
 def overview(curves: Sequence[Curve]) -> list[Any]:
     """Distance, KID, precision and recall of the evaluations during a run, and the best distance as a number."""
-    during = min(curve.count for curve in curves)
-    wanted = [c for c in curves if c.count == during and (c.is_distance or c.metric in ("precision", "recall"))]
+    during = min(curve.samples for curve in curves)
+    wanted = [c for c in curves if c.samples == during and (c.is_distance or c.metric in ("precision", "recall"))]
     distance = next((curve for curve in wanted if curve.metric.startswith("f")), None)
-    panels: list[Any] = [line(f"{c.title} ({c.count} samples)", [c.name], c.metric.startswith("f")) for c in wanted]
+    panels: list[Any] = [line(f"{c.title} ({c.samples} samples)", [c.name], c.metric.startswith("f")) for c in wanted]
     if distance is not None:
         best = wr.SummaryMetric(f"best/{distance.metric}")
         panels.append(wr.ScalarChart(title=f"Best {distance.title}", metric=best, groupby_aggfunc="min"))

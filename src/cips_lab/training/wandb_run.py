@@ -131,7 +131,7 @@ def wandb_logger(
     """
     folder = Path(run_folder)
     check_artifacts(artifacts)
-    if rank_zero_only.rank != 0:
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         return RunLogger(None, folder, project, artifacts)
     settings = read_settings(folder)
     chosen = choices()
