@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
 from hydra.errors import HydraException
@@ -38,7 +37,8 @@ def build_sweep(
     """
     given = parse(overrides)
     fixed = [override for override in given if not override.is_sweep_override()]
-    config = composed([written(override) for override in fixed])
+    check_logger(given)
+    config = composed([written(o) for o in fixed if o.key_or_group != "logger"])
     parameters = parse([f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()])
     swept = {o.key_or_group: o for o in (*parameters, *given) if o.is_sweep_override()}  # the command line wins
     named = {override.key_or_group for override in fixed}
@@ -47,7 +47,6 @@ def build_sweep(
     fixed += [o for o in parameters if not o.is_sweep_override() and o.key_or_group not in named | swept.keys()]
     if not swept:
         raise UserError("nothing to sweep: give +sweep=NAME, or a key several values, e.g. seed=0,1,2")
-    check_logger(fixed, swept)
     name = name_of(fixed, config)
     constant = [written(o) for o in fixed if o.key_or_group not in ("name", "logger", "hydra.mode")]
     described = {o.get_key_element(): parameter(o) for o in swept.values()}
@@ -84,11 +83,10 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """conf/train.yaml with overrides, and Hydra's own part. Raises `UserError` where they do not compose."""
-    GlobalHydra.instance().clear()
+    """conf/train.yaml with overrides and W&B, and Hydra's own part. Raises `UserError` where they do not compose."""
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return compose("train", list(overrides), return_hydra_config=True)
+            return compose("train", ["logger=wandb", *overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(str(error)) from error
 
@@ -146,10 +144,9 @@ def name_of(fixed: Sequence[Override], config: DictConfig) -> str:
     return str(name)
 
 
-def check_logger(fixed: Sequence[Override], swept: dict[str, Override]) -> None:
+def check_logger(given: Sequence[Override]) -> None:
     """Agents must log to W&B: raise `UserError` if something else was asked for."""
-    loggers = [o.get_value_element_as_str() for o in fixed if o.key_or_group == "logger"]
-    if "logger" in swept or any(logger != "wandb" for logger in loggers):
+    if any(o.key_or_group == "logger" and o.get_value_string() != "wandb" for o in given):
         raise UserError("runs of a W&B sweep log to W&B: leave logger= out")
 
 
@@ -169,10 +166,10 @@ def check(constant: list[str], swept: list[Override]) -> str:
     """
     tried = [values_to_try(override) for override in swept]
     first = [values[0] for values in tried]
-    config = composed([*constant, "logger=wandb", *first])
+    config = composed([*constant, *first])
     for place, values in enumerate(tried):
         for value in values[1:]:
-            composed([*constant, "logger=wandb", *first[:place], value, *first[place + 1 :]])
+            composed([*constant, *first[:place], value, *first[place + 1 :]])
     return str(config.logger.wandb.project)
 
 
