@@ -53,7 +53,7 @@ def test_the_command_needs_no_account(run: Run, tmp_path: Path) -> None:
 
 def test_the_workspace_is_one() -> None:
     """Read back through the models of wandb-workspaces, it is the same."""
-    sent = built("build=[workspace]", "entity=me", "project=p", "group=table3")["workspace"]
+    sent = built("build=[workspace]", "entity=me", "project=p", "group=table3", "metrics.num_samples=2000")["workspace"]
     view = workspace_models.View.model_validate(sent)
     workspace = ws.Workspace._from_model(view)
     assert workspace._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) == sent
@@ -133,7 +133,9 @@ def test_a_run_set_for_each_variant() -> None:
 
 
 def test_curves_of_a_configuration() -> None:
-    curves = curves_of(configuration("metrics=canonical", "schedule.evaluate_samples=5000"))
+    curves = curves_of(
+        configuration("metrics=canonical", "schedule.evaluate_samples=5000", "metrics.num_samples=50000")
+    )
     assert Curve("inception", 5000, "fid") in curves
     assert Curve("vgg16", 50000, "recall") in curves
     assert len(curves) == 14

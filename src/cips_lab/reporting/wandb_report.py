@@ -97,7 +97,7 @@ def runsets(
     return [
         wr.Runset(
             name=f"{compare} {value}",
-            filters=[*filters(group), expr.Config(compare) == value],
+            filters=filters(group, expr.Config(compare) == value),
             groupby=[f"config.{compare}"],
             **shown,
         )

@@ -93,10 +93,10 @@ def media(name: str, title: str) -> wr.MediaBrowser:
     return wr.MediaBrowser(title=title, media_keys=[name], num_columns=1, mode="gallery", gallery_axis="step")
 
 
-def filters(group: str | None) -> list[expr.FilterExpr]:
+def filters(group: str | None, *more: expr.FilterExpr) -> expr.And:
     """Training runs, of one sweep where it is named: evaluations are runs of their own."""
-    found = [expr.Metric("JobType") == "train"]
-    return found if group is None else [*found, expr.Metric("Group") == group]
+    of_group = [] if group is None else [expr.Metric("Group") == group]
+    return expr.And(expr.Metric("JobType") == "train", *of_group, *more)
 
 
 def best_first(curves: Sequence[Curve]) -> expr.Ordering:
