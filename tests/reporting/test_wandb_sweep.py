@@ -1,4 +1,4 @@
-"""Hydra's sweeps as files for `wandb sweep`: every value that an agent passes is one that Hydra reads as it was meant."""
+"""Hydra's sweeps as files for `wandb sweep`: what an agent passes is what Hydra reads as it was meant."""
 
 import shutil
 import sys
