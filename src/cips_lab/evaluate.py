@@ -22,12 +22,15 @@ def main(cfg: DictConfig) -> None:
     output = Path(str(cfg.output)).expanduser()
     if output.suffix != ".json":
         raise UserError(f"output={output}: expected the name of a .json file")
+    if set(cfg.logger) - {"wandb"}:
+        raise UserError("an evaluation goes into its output, and with logger=wandb into W&B: logger=wandb or none")
 
     import json
 
     from lightning_fabric import Fabric
 
     from cips_lab.callbacks.evaluation import sentence
+    from cips_lab.callbacks.wandb_evaluation import record_evaluation
     from cips_lab.data.dataset import FixedSizeDataset
     from cips_lab.data.sources import open_source
     from cips_lab.interop.native import load_generator
@@ -94,6 +97,8 @@ def main(cfg: DictConfig) -> None:
         partial.write_text(json.dumps(results, indent=2) + "\n")
         partial.replace(output)
         print(f"{sentence(results)}\n{output}")
+        if "wandb" in cfg.logger:
+            record_evaluation(cfg, output, statistics, results)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Evaluation(pl.Callback):
         self.total_images = round(total_kimg * 1000)
         self.num_samples = min(num_samples, evaluator.num_samples)
         self.best = best
-        self._real: Real | None = None
+        self.real: Real | None = None  # the real pictures' statistics, once there was an evaluation
 
     @property
     def enabled(self) -> bool:
@@ -115,20 +115,20 @@ class Evaluation(pl.Callback):
         count = self._due(gan.images_seen, gan.batch_size)
         data: BaseDataModule = trainer.datamodule  # type: ignore[attr-defined]
         evaluator = self.evaluator.to(gan.device)
-        if self._real is None:
-            self._real = evaluator.reference(data.train_dataset)
+        if self.real is None:
+            self.real = evaluator.reference(data.train_dataset)
         pictures: Iterable[Tensor] = samples(gan.generator_ema, evaluator.batches(count), gan.device)
         interruption = interruption_of(trainer)
         if interruption is not None:
             smallest_share = (count or evaluator.num_samples) // trainer.world_size
             pictures = interruption.watch(trainer, pictures, math.ceil(smallest_share / evaluator.batch_size))
         try:
-            record: Results = {"kimg": gan.images_seen / 1000, **evaluator.evaluate(pictures, self._real, count)}
+            record: Results = {"kimg": gan.images_seen / 1000, **evaluator.evaluate(pictures, self.real, count)}
         except EvaluationAbandoned:
             log.info("the evaluation at kimg %g is left, to be done when the run is continued", gan.images_seen / 1000)
             return
         if data.test_dataset is not None:
-            floor = evaluator.floor(data.test_dataset, self._real, count)
+            floor = evaluator.floor(data.test_dataset, self.real, count)
             record |= {FLOOR + name: value for name, value in floor.items() if isinstance(value, float)}
             record[FLOOR + "num_samples"] = floor["num_samples"]
         seconds = time.monotonic() - began

@@ -31,6 +31,7 @@ from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, check_precision, fit_guarded
 from cips_lab.training.launch import Layout, check_batch, check_name, layout_of, set_threads
 from cips_lab.training.locking import LOCK, only_run_in, will_start_others
+from cips_lab.training.loggers import close
 from cips_lab.training.parallel import ReplicatedStrategy, WatchedLauncher
 from cips_lab.training.ranks import is_first_of_all, prepare_once
 from cips_lab.training.resuming import restoring
@@ -168,8 +169,7 @@ def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) 
         if isinstance(trainer.strategy.launcher, WatchedLauncher):
             trainer.strategy.launcher.end_watch()
         for logger in loggers:
-            if isinstance(logger, pl.loggers.WandbLogger):
-                logger.experiment.finish()  # or the next job of a sweep would log into this run
+            close(logger)
     if interruption is not None:
         interruption.conclude(trainer)
     if trainer.is_global_zero:

@@ -1,0 +1,1 @@
+"""What is made of runs: tables, reports, W&B dashboards and sweeps."""
