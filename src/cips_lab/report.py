@@ -20,11 +20,11 @@ def main(cfg: DictConfig) -> None:
     if output is not None and (output.suffix != ".html" or output.is_dir()):
         raise UserError(f"output={output}: expected the name of an .html file")
 
+    from cips_lab.reporting.options import texts
     from cips_lab.reporting.records import is_run
     from cips_lab.reporting.run_page import write_run_page
     from cips_lab.reporting.selection import parse_at
     from cips_lab.reporting.sweep_page import write_sweep_page
-    from cips_lab.tabulate import texts
 
     if is_run(folder):
         print(write_run_page(folder, output, costs=cfg.costs))

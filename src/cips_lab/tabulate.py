@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cips_lab.cli import command
 from cips_lab.errors import UserError
@@ -16,6 +16,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError("give sweep=FOLDER, a sweep's folder, or sweep=[FOLDER,FOLDER]; see --help")
 
     from cips_lab.reporting import formats, plots
+    from cips_lab.reporting.options import texts
     from cips_lab.reporting.records import read_sweeps
     from cips_lab.reporting.selection import parse_at
     from cips_lab.reporting.table import make_table
@@ -49,17 +50,6 @@ def main(cfg: DictConfig) -> None:
     if cfg.wandb:
         log_table(table, output, f"{sweeps[0].name} table", cfg.project, figures)
     print("\n".join(str(path) for path in [*(output / name for name in written), *figures]))
-
-
-def texts(cfg: DictConfig, option: str) -> list[str] | None:
-    """An option that is one name or a list of them."""
-    value = cfg[option]
-    if value is None:
-        return None
-    found = [str(entry) for entry in value] if OmegaConf.is_list(value) else [str(value)]
-    if not found:
-        raise UserError(f"{option}=[]: name at least one, or null")
-    return found
 
 
 if __name__ == "__main__":

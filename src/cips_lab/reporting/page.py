@@ -32,7 +32,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "heading": heading, "plain": plain, "spark": spark, "datetime": moment}
+    environment.filters |= {"number": number, "heading": heading, "plain": plain, "spark": spark, "datetime": moment, "breakable": breakable}
     script = _text("charts.js") + _text("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(
@@ -80,6 +80,11 @@ def plain(value: Any) -> str:
 def moment(value: Any) -> str:
     """``5 March 2026, 14:03 UTC``."""
     return f"{value.day} {value:%B %Y, %H:%M} UTC"
+
+
+def breakable(text: str) -> Markup:
+    """Long names may be broken after an underscore."""
+    return Markup("_<wbr>").join(text.split("_"))
 
 
 def spark(points: list[tuple[float, float]]) -> str:

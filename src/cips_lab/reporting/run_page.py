@@ -110,7 +110,8 @@ def headlines(job: Job, newest: Record) -> list[dict[str, Any]]:
     for name in metrics_of(newest):
         value, floor = float(newest[name]), newest.get(FLOOR + name)
         points = line(comparable, name).points
-        best = (max if higher_is_better(name) else min)(points, key=lambda p: p[1], default=None)
+        moved = len({y for _, y in points}) > 1  # the best of equals is none
+        best = (max if higher_is_better(name) else min)(points, key=lambda p: p[1]) if moved else None
         found.append(
             {
                 "name": name,

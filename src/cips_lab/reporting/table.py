@@ -241,13 +241,16 @@ def _row(
 
 
 def _mark(rows: list[Row], names: list[str]) -> None:
-    """Say for every metric which rows are best and which cannot be told from the best; nothing where there is one."""
+    """Say for every metric which rows are best and which cannot be told from the best; nothing where all are alike."""
     for name in names:
         usable = [row for row in rows if math.isfinite(row.metrics[name].mean)]
         sign = -1 if higher(name) else 1
         best = min((row.metrics[name] for row in usable), key=lambda m: sign * m.mean, default=None)
         for row in rows:
-            row.marks[name] = "" if best is None or len(rows) < 2 else mark(row.metrics[name], best)
+            row.marks[name] = "" if best is None else mark(row.metrics[name], best)
+        if all(row.marks[name] == "best" for row in rows):
+            for row in rows:
+                row.marks[name] = ""
 
 
 def mark(measure: Measure, best: Measure) -> Mark:

@@ -61,7 +61,7 @@ function spreadOut(labels, top, bottom, height) {
 
 function drawChart(host, chart) {
   const svg = host.querySelector("svg"), tip = host.querySelector(".tip");
-  const width = Math.max(280, Math.round(svg.parentNode.clientWidth - 36) || 520), height = host.classList.contains("wide") ? 380 : 250;
+  const width = Math.max(280, Math.round(svg.parentNode.clientWidth - 36) || 520), height = host.classList.contains("wide") ? 360 : 250;
   const log = host.dataset.log === "1", logX = Boolean(chart.logx), single = chart.series.length === 1;
   const names = chart.series.map((s) => (single ? shown(s.points.at(-1)[1]) : s.label));
   const longest = Math.max(...names.map((n) => n.length));
@@ -81,7 +81,7 @@ function drawChart(host, chart) {
 
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
-  for (const tick of log ? logTicks(low, high) : linearTicks(low, high, 4)) {
+  for (const tick of log ? logTicks(low, high) : linearTicks(low, high, 6)) {
     svg.append(node("line", { class: "grid", x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }));
     svg.append(node("text", { x: box.left - 8, y: y(tick) + 4, "text-anchor": "end" }, shown(tick)));
   }
