@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     if is_run(folder):
         print(write_run_page(folder, output, costs=cfg.costs))
     else:
-        print(write_sweep_page(folder, output, texts(cfg, "metrics"), parse_at(cfg.at), cfg.costs))
+        print(write_sweep_page(folder, output, texts(cfg, "metrics.names"), parse_at(cfg.at), cfg.costs))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     table = make_table(
         read_sweeps(sweeps),
         at=parse_at(cfg.at),
-        metrics=texts(cfg, "metrics"),
+        metrics=texts(cfg, "metrics.names"),
         patterns=texts(cfg, "jobs"),
         samples=cfg.samples,
         with_costs=cfg.costs,

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from cips_lab.errors import UserError
 from cips_lab.reporting.records import Job
 
-# All that planning asks beside the training's own configuration. Only counts are taken, so that any accelerator will do.
+# What planning asks beside the training's own configuration. Only counts are taken: any accelerator will do.
 PLAN = {
     "accelerator": "h100",
     "default_accelerator": "h100",

@@ -9,7 +9,7 @@ from cips_lab.reporting.selection import higher_is_better
 from cips_lab.reporting.table import TREATMENT, Mark, Measure, Row, Table, number, spread
 
 FLOOR_LABEL = "floor: real, held out"
-HAS = {True: "+", False: "−", None: ""}
+HAS = {True: "+", False: "\N{MINUS SIGN}", None: ""}
 SHORT = {
     "coordinate embedding": "emb.",
     "Fourier features": "Fourier",
@@ -38,12 +38,13 @@ def grid(table: Table, short: bool = False) -> tuple[list[str], list[list[Cell]]
     """Headings and rows, the floor last; `short` names components briefly."""
     head = ["variant", "seeds", *(SHORT.get(n, n) if short else n for n in table.components)]
     head += ["kimg"] * table.shows_kimg + [heading(n) for n in table.metrics]
-    head += ["parameters", "FLOPs/image", "s/kimg", "peak GB"]
+    extra = [name for name, shows in _extra(table).items() if shows]
+    head += extra
     rows = [_cells(table, row) for row in table.rows]
     if table.floor:
         blank = len(table.components) + 1 + table.shows_kimg
         cells = [Cell(number(table.floor[n]) if n in table.floor else "") for n in table.metrics]
-        rows.append([Cell(FLOOR_LABEL), *[Cell("")] * blank, *cells, *[Cell("")] * 4])
+        rows.append([Cell(FLOOR_LABEL), *[Cell("")] * blank, *cells, *[Cell("")] * len(extra)])
     return head, rows
 
 
@@ -54,11 +55,24 @@ def _cells(table: Table, row: Row) -> list[Cell]:
         cells.append(Cell(measure(row.kimg, "{:g}")))
     cells += [Cell(measure(row.metrics[name]), row.marks[name]) for name in table.metrics]
     costs = row.costs
-    cells.append(Cell("" if costs is None else count(costs.generator_parameters)))
-    cells.append(Cell("" if costs is None else flops(costs.synthesis_flops)))
-    cells.append(Cell("" if row.seconds_per_kimg is None else measure(row.seconds_per_kimg)))
-    cells.append(Cell("" if row.peak_memory_gb is None else f"{row.peak_memory_gb.mean:.3g}"))
-    return cells
+    extra = {
+        "parameters": "" if costs is None else count(costs.generator_parameters),
+        "FLOPs/image": "" if costs is None else flops(costs.synthesis_flops),
+        "s/kimg": "" if row.seconds_per_kimg is None else measure(row.seconds_per_kimg),
+        "peak GB": "" if row.peak_memory_gb is None else f"{row.peak_memory_gb.mean:.3g}",
+    }
+    return cells + [Cell(extra[name]) for name, shows in _extra(table).items() if shows]
+
+
+def _extra(table: Table) -> dict[str, bool]:
+    """The columns beside the metrics -> whether any row knows them."""
+    counted = any(row.costs is not None for row in table.rows)
+    return {
+        "parameters": counted,
+        "FLOPs/image": counted,
+        "s/kimg": any(row.seconds_per_kimg is not None for row in table.rows),
+        "peak GB": any(row.peak_memory_gb is not None for row in table.rows),
+    }
 
 
 def measure(value: Measure, form: str | None = None) -> str:
@@ -85,10 +99,16 @@ def conditions(table: Table) -> str:
 
 def remarks(table: Table) -> list[str]:
     """The lines below a table."""
+    explained = {
+        "FLOPs/image": "the generator's forward pass on one image, a multiply-add counted as two.",
+        "s/kimg": "the median of a run, training alone.",
+        "peak GB": "of one process, 10^9 bytes.",
+    }
+    shows = _extra(table)
     return [
         conditions(table),
         TREATMENT,
-        "FLOPs/image: the generator's forward pass on one image, a multiply-add counted as two. s/kimg: training alone.",
+        " ".join(f"{name}: {meaning}" for name, meaning in explained.items() if shows[name]),
         *table.notes,
         *(f"Left out: job {name} ({why})." for name, why in table.left_out.items()),
     ]
@@ -102,7 +122,10 @@ def console(table: Table) -> str:
     widths = [max(len(line[i]) for line in texts) for i in range(len(head))]
     lines = []
     for line in texts:
-        cells = [line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
+        cells = [
+            line[0].ljust(widths[0]),
+            *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)),
+        ]
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     notes = [note.replace("Bold:", "*:") for note in remarks(table)]
@@ -163,7 +186,7 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
-    "−": "$-$",
+    "\N{MINUS SIGN}": "$-$",
     "+": "$+$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",

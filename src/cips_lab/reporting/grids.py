@@ -36,7 +36,7 @@ class Frame:
 
 
 def grid_paths(job: Job) -> dict[float, Path]:
-    """kimg -> samples/kimg-*.png, in order; those beyond the run's newest line belong to a future that was discarded."""
+    """kimg -> samples/kimg-*.png, in order."""
     found = {}
     for path in sorted((job.folder / "samples").glob("kimg-*.png")):
         try:

@@ -7,7 +7,7 @@ from cips_lab.errors import UserError
 
 def texts(cfg: DictConfig, option: str) -> list[str] | None:
     """An option that is one name or a list of them."""
-    value = cfg[option]
+    value = OmegaConf.select(cfg, option)
     if value is None:
         return None
     found = [str(entry) for entry in value] if OmegaConf.is_list(value) else [str(value)]

@@ -32,7 +32,14 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "heading": heading, "plain": plain, "spark": spark, "datetime": moment, "breakable": breakable}
+    environment.filters |= {
+        "number": number,
+        "heading": heading,
+        "plain": plain,
+        "spark": spark,
+        "datetime": moment,
+        "breakable": breakable,
+    }
     script = _text("charts.js") + _text("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(
@@ -83,8 +90,8 @@ def moment(value: Any) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Long names may be broken after an underscore."""
-    return Markup("_<wbr>").join(text.split("_"))
+    """Long names may be broken after an underscore, but not before their arrow."""
+    return Markup("_<wbr>").join(text.replace(" ", "\N{NO-BREAK SPACE}").split("_"))
 
 
 def spark(points: list[tuple[float, float]]) -> str:

@@ -11,7 +11,7 @@ from cips_lab.reporting.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Distinct to all kinds of colour vision and at least 3 : 1 against white (after Okabe and Ito, its light hues darkened).
+# Distinct to all kinds of colour vision, and at least 3 : 1 against white: Okabe and Ito's, the light hues darkened.
 COLOURS = ("#0072b2", "#c44e00", "#008560", "#a8478a", "#8a6d00", "#2f8fb8", "#5b5b5b", "#6a3fb5")
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 INK, FAINT = "#23272e", "#c9ced6"
@@ -44,8 +44,9 @@ def draw(table: Table, folder: Path) -> list[Path]:
 
 def _figure(chart: Chart, x_label: str, stem: Path, log_x: bool) -> list[Path]:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    style = {
+    style: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 10,
         "text.color": INK,
@@ -69,6 +70,9 @@ def _figure(chart: Chart, x_label: str, stem: Path, log_x: bool) -> list[Path]:
             axes.set_yscale("log")
         if log_x:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(EngFormatter("FLOP"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         if chart.floor is not None:
             axes.axhline(chart.floor, color=INK, linewidth=1, linestyle=(0, (2, 2)))
             axes.annotate(
@@ -107,7 +111,7 @@ def _label_ends(figure: Any, axes: "Axes", lines: list[Series]) -> None:
     order = sorted(range(len(lines)), key=lambda i: axes.transData.transform(lines[i].points[-1])[1])
     lowest = -float("inf")
     for i in order:
-        x, y = axes.transData.transform(lines[i].points[-1])
+        y = axes.transData.transform(lines[i].points[-1])[1]
         place = max(y, lowest + height)
         lowest = place
         axes.annotate(

@@ -152,7 +152,7 @@ def read_job(folder: Path, name: str | None = None) -> Job:
 
 
 def read_lines(path: Path) -> list[Record]:
-    """The lines of a metrics.jsonl in the order of images seen; one that was cut short when a run was killed is left out."""
+    """The lines of a metrics.jsonl in the order of images seen, but one that was cut short when the run was killed."""
     if not path.exists():
         return []
     records = []

@@ -84,7 +84,7 @@ def facts(job: Job, costs: Costs | str | None) -> list[tuple[str, str]]:
     """What a reader asks first, beside the metrics."""
     trainer = job.config.get("trainer") or {}
     found = [
-        ("resolution", f"{side_of(job)} × {side_of(job)}"),
+        ("resolution", f"{side_of(job)} \N{MULTIPLICATION SIGN} {side_of(job)}"),
         ("batch", str(job.config.get("batch_size", "unknown"))),
         ("seed", str(job.seed)),
         ("precision", str(trainer.get("precision", "unknown"))),

@@ -18,8 +18,8 @@ from cips_lab.reporting.variants import Variant, group, shown_components
 Mark = Literal["best", "tied", ""]
 TREATMENT = (
     "Bold: the best mean, and any that prints the same. †: not told apart from the best, for the difference of the "
-    "means is below two standard errors of that difference (both with at least two seeds). ±: sample standard deviation "
-    "over seeds (n - 1)."
+    "means is below two standard errors of that difference (both with at least two seeds). ±: sample standard "
+    "deviation over seeds (n - 1)."
 )
 
 
@@ -208,13 +208,14 @@ def _columns(records: list[Record], wanted: list[str] | None) -> list[str]:
     names = [distance_of(records[0]) or name if name == "fd" else name for name in wanted]
     for name, asked in zip(names, wanted, strict=True):
         if name not in shared:
-            raise UserError(f"metrics: {asked} is not in all evaluations, which have {', '.join(shared)} (fd: {shared[0]})")
+            raise UserError(
+                f"metrics.names: {asked} is not in all evaluations, which have {', '.join(shared) or 'none in common'}"
+                "; fd stands for the Frechet distance"
+            )
     return list(dict.fromkeys(names))
 
 
-def _row(
-    variant: Variant, records: dict[str, Record], names: list[str], with_costs: bool, notes: list[str]
-) -> Row:
+def _row(variant: Variant, records: dict[str, Record], names: list[str], with_costs: bool, notes: list[str]) -> Row:
     of_jobs = [records[job.name] for job in variant.jobs]
 
     def measured(value: Callable[[Job], float | None]) -> Measure | None:

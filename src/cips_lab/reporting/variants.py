@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from cips_lab.cli import conf_folder
 from cips_lab.reporting.records import Job
 
-# What differs without making another variant: the seed, names and places, how it is watched, and by how many it is done.
+# What may differ within a variant: the seed, names and places, how a run is watched, and how many devices share it.
 INCIDENTAL = (
     "seed",
     "name",

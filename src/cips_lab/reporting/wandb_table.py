@@ -9,7 +9,7 @@ from cips_lab.training.loggers import has_wandb_key
 
 
 def log_table(table: Table, folder: Path, name: str, project: str, plots: list[Path]) -> None:
-    """A run of the job type ``tabulate`` that holds the table, plain numbers and all, and its figures.
+    """Log a run of the job type ``tabulate`` with the table, plain numbers and all, and its figures.
 
     Online if there is an API key (or WANDB_MODE says so), else offline in `folder`/wandb.
     """
@@ -17,7 +17,10 @@ def log_table(table: Table, folder: Path, name: str, project: str, plots: list[P
 
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     head, rows = grid(table)
-    columns = [*head, *(f"{metric} {part}" for metric in table.metrics for part in ("mean", "std", "n"))]
+    columns: list[str | int] = [
+        *head,
+        *(f"{metric} {part}" for metric in table.metrics for part in ("mean", "std", "n")),
+    ]
     lines: list[list[str | float | None]] = []
     for number, cells in enumerate(rows):
         plain: list[float | None] = []
