@@ -56,7 +56,7 @@ def _cells(table: Table, row: Row) -> list[Cell]:
     cells += [Cell(measure(row.metrics[name]), row.marks[name]) for name in table.metrics]
     costs = row.costs
     extra = {
-        "parameters": "" if costs is None else count(costs.generator_parameters),
+        "params": "" if costs is None else count(costs.generator_parameters),
         "FLOPs/image": "" if costs is None else flops(costs.synthesis_flops),
         "s/kimg": "" if row.seconds_per_kimg is None else measure(row.seconds_per_kimg),
         "peak GB": "" if row.peak_memory_gb is None else f"{row.peak_memory_gb.mean:.3g}",
@@ -68,7 +68,7 @@ def _extra(table: Table) -> dict[str, bool]:
     """The columns beside the metrics -> whether any row knows them."""
     counted = any(row.costs is not None for row in table.rows)
     return {
-        "parameters": counted,
+        "params": counted,
         "FLOPs/image": counted,
         "s/kimg": any(row.seconds_per_kimg is not None for row in table.rows),
         "peak GB": any(row.peak_memory_gb is not None for row in table.rows),

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ def moment(value: Any) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Long names may be broken after an underscore, but not before their arrow."""
-    return Markup("_<wbr>").join(text.replace(" ", "\N{NO-BREAK SPACE}").split("_"))
+    """Long names may be broken after an underscore or a slash, but not before their arrow."""
+    parts = re.split("(?<=[_/])", text.replace(" ", "\N{NO-BREAK SPACE}"))
+    return Markup("<wbr>").join(parts)
 
 
 def spark(points: list[tuple[float, float]]) -> str:
