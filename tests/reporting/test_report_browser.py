@@ -203,7 +203,8 @@ def test_the_configuration_can_be_searched(browser: Browser, run_page: Path) -> 
     browser.open(run_page)
     search = "(() => {{ const f = document.getElementById('find'); f.value = '{}'; f.oninput(); }})()"
     rows = """
-    [...document.querySelectorAll('#configuration dl > div')].filter((r) => r.offsetParent).map((r) => r.textContent)
+    [...document.querySelectorAll('#configuration dl > div')]
+      .filter((row) => row.checkVisibility()).map((row) => row.textContent)
     """
     assert browser.evaluate(rows) == []  # closed at first
     browser.evaluate(search.format("objective lr"))
@@ -234,10 +235,7 @@ def test_it_prints(browser: Browser, run_page: Path) -> None:
     document = browser.pdf()
     assert document.startswith(b"%PDF")
     assert len(document) > 30_000
-    browser.call(
-        "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
-    )
-    assert (
-        browser.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"
-    )  # ink on white, whatever the screen
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.call("Emulation.setEmulatedMedia", media="print", features=features)
+    assert browser.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"  # ink, whatever the screen
     browser.call("Emulation.setEmulatedMedia", media="")
