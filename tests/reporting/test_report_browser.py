@@ -187,8 +187,9 @@ def test_nothing_sticks_out(browser: Browser, request: pytest.FixtureRequest, wh
 
 def test_controls_and_pictures_are_named(browser: Browser, run_page: Path, sweep_page: Path) -> None:
     nameless = """
-    [...document.querySelectorAll('button, input, img, svg[role=img], meter, progress')].filter((e) =>
-      !(e.getAttribute('aria-label') || e.getAttribute('alt') || e.textContent.trim())).map((e) => e.outerHTML.slice(0, 99))
+    [...document.querySelectorAll('button, input, img, svg[role=img], meter, progress')]
+      .filter((e) => !(e.getAttribute('aria-label') || e.getAttribute('alt') || e.textContent.trim()))
+      .map((e) => e.outerHTML.slice(0, 99))
     """
     for page in (run_page, sweep_page):
         browser.open(page)
@@ -221,6 +222,9 @@ def test_a_sweep(browser: Browser, sweep_page: Path) -> None:
     assert browser.evaluate("document.querySelectorAll('#panel0 .band').length") == 2
     assert browser.evaluate("document.querySelectorAll('[data-strip=\"0\"] .seed').length") == 4
     assert visible_kimg(browser) == [4, 4]
+    browser.press("ArrowLeft")
+    assert visible_kimg(browser) == [4, 4]  # the grids are not on the screen
+    browser.point(".viewer")
     browser.press("ArrowLeft")
     assert visible_kimg(browser) == [3, 3]  # all variants together
     browser.evaluate("document.getElementById('tab1').click()")
