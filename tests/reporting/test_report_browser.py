@@ -102,6 +102,9 @@ def test_read_out_by_pointer_and_by_keys(browser: Browser, run_page: Path) -> No
     browser.point('[data-chart="0"] svg', right=0.99)
     assert not browser.evaluate(f"{tip}.hidden")
     assert browser.evaluate(f"{tip}.textContent") == f"4 kimg{FD}100"
+    inside = "(([a, b]) => a.top > b.top && a.bottom < b.bottom && a.left > b.left && a.right < b.right)"
+    boxes = f"[{tip}, {tip}.parentNode].map((e) => e.getBoundingClientRect())"
+    assert browser.evaluate(f"{inside}({boxes})")
     browser.evaluate("document.querySelector('[data-chart=\"0\"] svg').focus()")
     browser.press("Home")
     assert browser.evaluate(f"{tip}.textContent") == f"1 kimg{FD}400"

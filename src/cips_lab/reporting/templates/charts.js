@@ -26,9 +26,12 @@ function shown(value) {
   return String(+value.toPrecision(4));
 }
 
+// Round numbers between two values, about as many as wanted.
 function linearTicks(low, high, wanted) {
-  const rough = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough);
+  const power = 10 ** Math.floor(Math.log10((high - low) / wanted));
+  const count = (step) => Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1;
+  const steps = [1, 2, 2.5, 5, 10].map((m) => m * power);
+  const step = steps.reduce((best, s) => (Math.abs(count(s) - wanted) < Math.abs(count(best) - wanted) ? s : best));
   const ticks = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(+(k * step).toPrecision(12));
   return ticks;
@@ -81,7 +84,7 @@ function drawChart(host, chart) {
 
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
-  for (const tick of log ? logTicks(low, high) : linearTicks(low, high, 6)) {
+  for (const tick of log ? logTicks(low, high) : linearTicks(low, high, 5)) {
     svg.append(node("line", { class: "grid", x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }));
     svg.append(node("text", { x: box.left - 8, y: y(tick) + 4, "text-anchor": "end" }, shown(tick)));
   }
@@ -147,9 +150,10 @@ function drawChart(host, chart) {
     rows.sort((a, b) => b[0] - a[0]);
     tip.replaceChildren(element("b", "", `${shown(at)} ${chart.x === "training FLOPs" ? "FLOP" : "kimg"}`), ...rows.map((r) => r[1]));
     tip.hidden = false;
-    const ratio = svg.clientWidth / width, middle = svg.offsetLeft + x(at) * ratio, side = tip.offsetWidth;
+    const inside = svg.getBoundingClientRect(), outside = host.getBoundingClientRect(), side = tip.offsetWidth;
+    const middle = inside.left - outside.left + x(at) * (inside.width / width);
     tip.style.left = `${middle + 14 + side > host.clientWidth ? Math.max(4, middle - 14 - side) : middle + 14}px`;
-    tip.style.top = `${svg.offsetTop + 8}px`;
+    tip.style.top = `${inside.top - outside.top + 8}px`;
   };
   svg.onpointermove = (event) => {
     const bounds = svg.getBoundingClientRect(), place = ((event.clientX - bounds.left) / bounds.width) * width;
