@@ -26,11 +26,13 @@ FLOOR = {f"floor/{FD}": 10.0, "floor/kid": 0.01, "floor/precision": 0.7, "floor/
 
 
 @functools.cache
-def composed(*overrides: str) -> str:
-    """config.yaml of a run, as text."""
+def composed(*overrides: str) -> dict[str, Any]:
+    """config.yaml of a run."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", ["experiment=quickstart", "name=test", "trainer=cpu", *overrides])
-        return OmegaConf.to_yaml(config, resolve=True)
+        resolved = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(resolved, dict)
+        return {str(key): value for key, value in resolved.items()}
 
 
 def make_run(
@@ -54,10 +56,8 @@ def make_run(
     """
     folder.mkdir(parents=True)
     options = (f"seed={seed}", f"schedule.total_kimg={total}", f"schedule.evaluate_kimg={every}")
-    config = OmegaConf.create(composed(*options, *overrides))
-    if name is not None:
-        config.name = name
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    config = composed(*options, *overrides) | ({"name": name} if name is not None else {})
+    (folder / "config.yaml").write_text(json.dumps(config))  # which is YAML too, and written a hundred times as fast
     reached = total if reached is None else reached
     lines = []
     for step in range(1, round(reached / 0.5) + 1):

@@ -51,7 +51,7 @@ class Report(pl.Callback):
             self._write_sweep()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._write(trainer, "unfinished" if isinstance(exception, KeyboardInterrupt) else "failed")
+        self._write(trainer, "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
 
     def _write(self, trainer: pl.Trainer, state: State) -> None:
         if not trainer.is_global_zero:

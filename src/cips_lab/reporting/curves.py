@@ -92,9 +92,7 @@ UNITS = {"memory": "GB", "time": "seconds", "loss": "", "logits": ""}
 TITLES = {
     "loss": "Losses",
     "logits": "Discriminator's logits",
-    "gradient": "Gradient norms",
-    "gradients": "Gradient norms",
-    "grad_norm": "Gradient norms",
+    "gradient_norm": "Gradient norms",
     "memory": "Peak memory",
     "time": "Speed",
 }

@@ -138,7 +138,7 @@ def strips(table: Table) -> list[dict[str, Any]]:
 
 def states(jobs: list[Job]) -> dict[str, int]:
     """State -> how many jobs, the good news first."""
-    order = ("finished", "running", "unfinished", "failed")
+    order = ("finished", "running", "interrupted", "unfinished", "failed")
     counts = {state: sum(job.state == state for job in jobs) for state in order}
     return {state: number for state, number in counts.items() if number}
 

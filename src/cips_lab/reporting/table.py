@@ -190,7 +190,7 @@ def _choose(
     chosen, left_out = [], {}
     for job in jobs:
         if job.state != "finished":
-            left_out[job.name] = f"{job.state}, at {job.kimg:g} of {job.total_kimg:g} kimg"
+            left_out[job.name] = f"{job.state}, at {job.kimg:g} of {job.total_kimg:g} kimg{_reason(job)}"
             continue
         found = choose(job, at, metric, samples)
         if isinstance(found, str):
@@ -198,6 +198,12 @@ def _choose(
         else:
             chosen.append((job, found))
     return chosen, left_out
+
+
+def _reason(job: Job) -> str:
+    """What a job said when it failed, in one line."""
+    error = " ".join(str(job.status.get("error") or "").split())
+    return f": {error[:200]}" if error and job.state == "failed" else ""
 
 
 def _columns(records: list[Record], wanted: list[str] | None) -> list[str]:

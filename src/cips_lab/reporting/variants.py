@@ -141,7 +141,9 @@ def _short(name: str, apart: list[str]) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("None", "null")
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _unique(labels: list[str]) -> list[str]:
