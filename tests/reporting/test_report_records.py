@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from sweeps import make_run, make_sweep
+from omegaconf import OmegaConf
+from sweeps import composed, make_run, make_sweep
 
 from cips_lab.errors import UserError
 from cips_lab.reporting.records import is_run, read_job, read_lines, read_sweeps
@@ -72,6 +73,15 @@ def test_without_evaluations_training_lines_decide(tmp_path: Path) -> None:
     assert read_job(without).state == "finished"  # a line comes every kimg at most
     coarse = make_run(tmp_path / "coarse", "callbacks.evaluation=null", "schedule.log_kimg=0.5", total=2, reached=1)
     assert read_job(coarse).state == "unfinished"
+
+
+def test_a_configuration_is_read_as_omegaconf_writes_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "one", "objective.generator_lr=1e-7", "paths.cache='1e-3: x'")
+    expected = OmegaConf.create(composed("objective.generator_lr=1e-7", "paths.cache='1e-3: x'"))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(expected))
+    config = read_job(folder).config
+    assert config == OmegaConf.to_container(expected)
+    assert config["objective"]["generator_lr"] == 1e-7
 
 
 def test_damaged_files(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from tqdm import tqdm
 
 from cips_lab.callbacks.clock import gan_of, is_due
@@ -47,8 +45,12 @@ class Report(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         reached = gan_of(pl_module).images_seen >= self.total_images  # a run may be asked to stop before
         self._write(trainer, "finished" if reached else "unfinished")
-        if trainer.is_global_zero:
-            self._write_sweep()
+        sweep = sweep_of(Path(trainer.default_root_dir)) if trainer.is_global_zero else None
+        if sweep is not None:
+            try:
+                write_sweep_page(sweep, costs=False)
+            except Exception:
+                complain(sweep)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._write(trainer, "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
@@ -68,14 +70,11 @@ class Report(pl.Callback):
             if isinstance(callback, (MetricsLog, ProgressLine)):
                 callback.skip(time.monotonic() - began)
 
-    def _write_sweep(self) -> None:
-        if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-            return
-        folder = Path(HydraConfig.get().sweep.dir)
-        try:
-            write_sweep_page(folder, costs=False)
-        except Exception:
-            complain(folder)
+
+def sweep_of(folder: Path) -> Path | None:
+    """The folder of the sweep that a run is a job of: the nearest one above with Hydra's multirun.yaml."""
+    above = folder.resolve().parents
+    return next((parent for parent in above[:3] if (parent / "multirun.yaml").is_file()), None)
 
 
 def complain(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -53,9 +54,9 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
 
 
 def write(page: str, path: Path) -> None:
-    """A half-written page never bears the name."""
+    """A half-written page never bears the name, also where several jobs write their sweep's at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(page, encoding="utf-8")
     partial.replace(path)
 
