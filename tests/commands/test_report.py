@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from tests.reporting.sweeps import make_sweep
+from sweeps import make_sweep
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
