@@ -18,6 +18,7 @@ from cips_lab.cli import conf_folder
 from cips_lab.errors import UserError
 from cips_lab.reporting import formats
 from cips_lab.reporting.costs import costs_of
+from cips_lab.reporting.plots import draw
 from cips_lab.reporting.records import Job, read_job, read_sweeps
 from cips_lab.reporting.selection import choose, parse_at
 from cips_lab.reporting.table import Measure, make_table, mark, number, spread
@@ -315,6 +316,17 @@ def test_csv_and_json_hold_plain_numbers(jobs: list[Job]) -> None:
     assert found["rows"][1]["metrics"][FD]["values"] == [200, 220]
     assert found["rows"][1]["jobs"] == ["2", "3"]
     assert found["conditions"]["num_samples"] == 100
+
+
+def test_figures_are_the_same_twice(jobs: list[Job], tmp_path: Path) -> None:
+    """A figure under version control changes only when its numbers do."""
+    pytest.importorskip("matplotlib", reason="no matplotlib: pip install 'cips-lab[report]'")
+    table = make_table(jobs, with_costs=False)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        assert [path.name for path in draw(table, tmp_path / folder)] == ["fd_kimg.png", "fd_kimg.svg"]  # no FLOPs
+    for name in ("fd_kimg.png", "fd_kimg.svg"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_the_console_is_aligned(jobs: list[Job]) -> None:

@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from cips_lab.callbacks.evaluation import FLOOR
+from cips_lab.metrics.defaults import FLOOR
 from cips_lab.reporting.records import Job, Record
 from cips_lab.reporting.selection import common_count, distance_of, metrics_of
 from cips_lab.reporting.table import Table

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cips_lab.callbacks.evaluation import FLOOR
+from cips_lab.metrics.defaults import FLOOR
 from cips_lab.reporting import page
 from cips_lab.reporting.costs import Costs, costs_of, count, flops
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cips_lab.callbacks.evaluation import HIGHER_IS_BETTER
 from cips_lab.errors import UserError
+from cips_lab.metrics.defaults import HIGHER_IS_BETTER
 from cips_lab.reporting.records import Job, Record
 from cips_lab.reporting.variants import flatten
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from cips_lab.callbacks.evaluation import FLOOR
 from cips_lab.errors import UserError
+from cips_lab.metrics.defaults import FLOOR
 from cips_lab.reporting.costs import Costs, costs_of
 from cips_lab.reporting.records import Job, Record
 from cips_lab.reporting.selection import OF_EVALUATIONS, check_comparable, choose, distance_of, metrics_of

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cips_lab.reporting.formats import conditions, grid
 from cips_lab.reporting.table import Table
-from cips_lab.training.loggers import has_wandb_key
 
 
 def log_table(table: Table, folder: Path, name: str, project: str, plots: list[Path]) -> None:
@@ -14,6 +13,8 @@ def log_table(table: Table, folder: Path, name: str, project: str, plots: list[P
     Online if there is an API key (or WANDB_MODE says so), else offline in `folder`/wandb.
     """
     import wandb
+
+    from cips_lab.training.loggers import has_wandb_key  # torch and Lightning: only where they are needed
 
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     head, rows = grid(table)
