@@ -20,15 +20,13 @@ from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.data.datamodule import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.metrics import defaults
+from cips_lab.metrics.defaults import FLOOR, HIGHER_IS_BETTER
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.samples import samples
 from cips_lab.storage import append_line, remove_folder, replace_text
 from cips_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
-
-HIGHER_IS_BETTER = frozenset({"isc", "precision", "recall", "density", "coverage"})
-FLOOR = "floor/"  # prefix of the keys of real held-out pictures, evaluated as if they were generated
 
 
 class Evaluation(pl.Callback):

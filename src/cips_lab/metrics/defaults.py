@@ -5,6 +5,8 @@ from typing import Literal
 Name = Literal["fd", "kid", "isc", "precision", "recall", "density", "coverage"]
 
 NAMES: tuple[Name, ...] = ("fd", "kid", "isc", "precision", "recall", "density", "coverage")
+HIGHER_IS_BETTER = frozenset({"isc", "precision", "recall", "density", "coverage"})
+FLOOR = "floor/"  # prefix of the keys of real held-out pictures, evaluated as if they were generated
 NUM_SAMPLES = 50_000  # generated pictures, and real ones at most (CIPS, section 4: 50k against the first 50k)
 
 RNG_SEED = 2020  # torch-fidelity's, of KID's subsets and of the Inception Score's shuffle

@@ -1,1 +1,1 @@
-"""What is made of runs: tables, reports, W&B dashboards and sweeps."""
+"""What is made of runs: tables, pages, W&B dashboards and sweeps. No checkpoint is read."""

@@ -1,0 +1,184 @@
+"""Lines to be drawn: of one run, and of a sweep's variants with bands over their seeds."""
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from cips_lab.metrics.defaults import FLOOR
+from cips_lab.reporting.records import Job, Record
+from cips_lab.reporting.selection import common_count, distance_of, metrics_of
+from cips_lab.reporting.table import Table
+
+MOST_POINTS = 600  # of one line: more than a screen shows, fewer than slow it down
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line.
+
+    Attributes:
+        label: its name.
+        points: (x, y), x rising; y is finite.
+        band: (x, lowest, highest) over seeds; empty for one seed.
+    """
+
+    label: str
+    points: list[Point]
+    band: list[tuple[float, float, float]]
+
+    def scaled(self, factor: float) -> "Series":
+        """With x times a factor."""
+        return Series(
+            self.label,
+            [(x * factor, y) for x, y in self.points],
+            [(x * factor, low, high) for x, low, high in self.band],
+        )
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with one or several lines over kimg.
+
+    Attributes:
+        title, unit: what y is.
+        series: the lines.
+        floor: a level to compare with, or None.
+        log: whether y is better seen on a logarithmic axis: positive, and over more than a factor of twenty.
+    """
+
+    title: str
+    unit: str
+    series: list[Series]
+    floor: float | None = None
+    log: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the page's script; six digits are more than a screen shows."""
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "floor": self.floor,
+            "log": self.log,
+            "series": [
+                {
+                    "label": s.label,
+                    "points": [[_short(x), _short(y)] for x, y in s.points],
+                    "band": [[_short(v) for v in entry] for entry in s.band],
+                }
+                for s in self.series
+            ],
+        }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def line(records: list[Record], name: str, label: str | None = None) -> Series:
+    """One number of a run over kimg; long runs are averaged over neighbours."""
+    points = [(float(r["kimg"]), float(r[name])) for r in records if isinstance(r.get(name), (int, float))]
+    points = [(x, y) for x, y in points if math.isfinite(y)]
+    size = -(-len(points) // MOST_POINTS) or 1
+    parts = [points[i : i + size] for i in range(0, len(points), size)]
+    thinned = [(part[-1][0], statistics.fmean(y for _, y in part)) for part in parts] if size > 1 else points
+    return Series(label or name, thinned, [])
+
+
+# ---------------------------------------------------------------------------------------------- one run
+
+UNITS = {"memory": "GB", "time": "seconds", "loss": "", "logits": ""}
+TITLES = {
+    "loss": "Losses",
+    "logits": "Discriminator's logits",
+    "gradient_norm": "Gradient norms",
+    "memory": "Peak memory",
+    "time": "Speed",
+}
+# A regulariser is orders of magnitude below the losses and would lie on their axis as a flat line.
+APART = {"loss/r1": "R1 penalty"}
+
+
+def training_charts(job: Job) -> list[Chart]:
+    """A figure for each kind of number in the training lines: losses, logits, gradient norms, speed, memory, ..."""
+    names = list(dict.fromkeys(name for record in job.training for name in record if name != "kimg"))
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(APART.get(name) or name.partition("/")[0], []).append(name)
+    order = [*TITLES, *APART.values()]
+    charts = []
+    for kind in sorted(kinds, key=lambda k: (order.index(k) if k in order else len(order), k)):
+        lines = [line(job.training, n, n.partition("/")[2].replace("_", " ") or n) for n in sorted(kinds[kind])]
+        lines = [series for series in lines if series.points]
+        if lines:
+            title = TITLES.get(kind, kind.replace("_", " "))
+            charts.append(Chart(title, UNITS.get(kind, ""), lines, log=_wide(lines)))
+    return charts
+
+
+def _wide(series: list[Series]) -> bool:
+    values = [y for s in series for _, y in s.points]
+    return min(values) > 0 and max(values) / min(values) > 20
+
+
+def evaluation_charts(job: Job) -> list[Chart]:
+    """A figure for each metric, of the evaluations with the number of samples that most have, with the floor."""
+    count = common_count([job])
+    records = [record for record in job.evaluations if record["num_samples"] == count]
+    if not records:
+        return []
+    charts = []
+    for name in metrics_of(records[-1]):
+        series = line(records, name)
+        if series.points:
+            charts.append(Chart(name, f"{count} samples", [series], records[-1].get(FLOOR + name)))
+    return charts
+
+
+# ---------------------------------------------------------------------------------------------- a sweep
+
+
+def variant_charts(table: Table) -> list[Chart]:
+    """A figure for each of the table's metrics: a line for each variant, its mean over seeds and their range.
+
+    Only evaluations with the number of samples that most have, and moments at which all seeds of a variant have one.
+    """
+    jobs = [job for row in table.rows for job in row.variant.jobs]
+    count = common_count(jobs)
+    charts = []
+    for name in table.metrics:
+        lines = [across_seeds(row.variant.label, row.variant.jobs, name, count) for row in table.rows]
+        lines = [series for series in lines if series.points]
+        if lines:
+            floor = table.floor.get(name) if count == table.conditions["num_samples"] else None
+            charts.append(Chart(name, f"{count} samples", lines, floor))
+    return charts
+
+
+def compute_chart(table: Table) -> Chart | None:
+    """The Frechet distance of all variants against the FLOPs spent on training; None where nothing was counted."""
+    jobs = [job for row in table.rows for job in row.variant.jobs]
+    count = common_count(jobs)
+    name = next((distance_of(record) for job in jobs for record in job.evaluations), None)
+    lines = []
+    for row in table.rows:
+        if row.costs is not None and name is not None:
+            series = across_seeds(row.variant.label, row.variant.jobs, name, count)
+            lines.append(series.scaled(row.costs.training_flops * 1000))
+    lines = [series for series in lines if series.points]
+    return Chart(name, f"{count} samples", lines) if lines and name is not None else None
+
+
+def across_seeds(label: str, jobs: tuple[Job, ...], name: str, count: int | None) -> Series:
+    """The mean of several runs at the moments that all have, and their range where there are several."""
+    by_kimg: dict[float, list[float]] = {}
+    for job in jobs:
+        for record in job.evaluations:
+            value = record.get(name)
+            if record["num_samples"] == count and isinstance(value, (int, float)) and math.isfinite(value):
+                by_kimg.setdefault(float(record["kimg"]), []).append(float(value))
+    whole = {kimg: values for kimg, values in sorted(by_kimg.items()) if len(values) == len(jobs)}
+    points = [(kimg, statistics.fmean(values)) for kimg, values in whole.items()]
+    band = [(kimg, min(values), max(values)) for kimg, values in whole.items()] if len(jobs) > 1 else []
+    return Series(label, points, band)

@@ -1,0 +1,107 @@
+"""One HTML file with everything in it: rendered from templates, escaped, allowed to load nothing."""
+
+import base64
+import hashlib
+import math
+import os
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from cips_lab.reporting.formats import heading
+from cips_lab.reporting.table import number
+
+TEMPLATES = resources.files("cips_lab.reporting") / "templates"
+
+
+def render(template: str, data: dict[str, Any], **values: Any) -> str:
+    """A page.
+
+    Args:
+        template: its name; it extends base.html.j2.
+        data: for the page's script, as JSON.
+        values: for the template. All text is escaped there.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cips_lab.reporting", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "heading": heading,
+        "plain": plain,
+        "spark": spark,
+        "datetime": moment,
+        "breakable": breakable,
+    }
+    script = _text("charts.js") + _text("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        script=Markup(script),  # ours alone; named by its hash, so that no other script runs
+        script_hash=f"sha256-{digest}",
+        style=Markup(_text("style.css")),
+        data=htmlsafe_json_dumps(_finite(data)),
+        **values,
+    )
+
+
+def write(page: str, path: Path) -> None:
+    """A half-written page never bears the name, also where several jobs write their sweep's at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ---------------------------------------------------------------------------------------------- filters
+
+
+def plain(value: Any) -> str:
+    """A setting as YAML would show it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 else str(value)
+
+
+def moment(value: Any) -> str:
+    """``5 March 2026, 14:03 UTC``."""
+    return f"{value.day} {value:%B %Y, %H:%M} UTC"
+
+
+def breakable(text: str) -> Markup:
+    """Long names may be broken after an underscore or a slash, but not before their arrow."""
+    parts = re.split("(?<=[_/])", text.replace(" ", "\N{NO-BREAK SPACE}"))
+    return Markup("<wbr>").join(parts)
+
+
+def spark(points: list[tuple[float, float]]) -> str:
+    """The path of a small curve in a box of 100 x 30."""
+    if len(points) < 2:
+        return ""
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    width, height = (max(xs) - min(xs)) or 1, (max(ys) - min(ys)) or 1
+    places = [(100 * (x - min(xs)) / width, 28 - 26 * (y - min(ys)) / height) for x, y in points]
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)

@@ -1,0 +1,140 @@
+"""report.html of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from cips_lab.metrics.defaults import FLOOR
+from cips_lab.reporting import page
+from cips_lab.reporting.costs import Costs, costs_of, count, flops
+from cips_lab.reporting.curves import evaluation_charts, line, training_charts
+from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
+from cips_lab.reporting.records import Job, Record, State, read_job
+from cips_lab.reporting.selection import higher_is_better, metrics_of
+from cips_lab.reporting.variants import flatten, known_generator
+
+
+def write_run_page(folder: Path, output: Path | None = None, state: State | None = None, costs: bool = True) -> Path:
+    """Make the page of a run.
+
+    Args:
+        folder: the run's.
+        output: the file; None: report.html in the folder.
+        state: what to say of the run where it is known better than from its files.
+        costs: count FLOPs, a few seconds.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: there is no run.
+    """
+    job = read_job(folder)
+    path = output or folder / "report.html"
+    page.write(run_page(job, state or job.state, costs_of(job) if costs else None), path)
+    return path
+
+
+def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
+    """The page as text."""
+    curves = training_charts(job)
+    metrics = evaluation_charts(job)
+    newest = job.evaluations[-1] if job.evaluations else None
+    return page.render(
+        "run.html.j2",
+        data={"charts": [chart.as_dict() for chart in (*metrics, *curves)]},
+        job=job,
+        state=state,
+        generator=known_generator(job.config.get("generator") or {}),
+        facts=facts(job, costs),
+        headlines=[] if newest is None else headlines(job, newest),
+        newest=newest,
+        titles=[chart.title for chart in (*metrics, *curves)],
+        units=[chart.unit for chart in (*metrics, *curves)],
+        metric_charts=range(len(metrics)),
+        training_charts=range(len(metrics), len(metrics) + len(curves)),
+        frames=frames(job),
+        real=real_frame(job),
+        evaluation_names=list(dict.fromkeys(name for record in job.evaluations for name in metrics_of(record))),
+        floor_prefix=FLOOR,
+        sections=sections(job.config),
+        environment=flatten(job.environment),
+    )
+
+
+def side_of(job: Job) -> int:
+    """Of one image, in pixels."""
+    return int(job.config.get("resolution") or 256)
+
+
+def frames(job: Job) -> list[Frame]:
+    """The sample grids over kimg."""
+    paths = grid_paths(job)
+    kept = thinned(list(paths))
+    return [frame(paths[kimg], kimg, len(kept) + 1, side_of(job)) for kimg in kept]
+
+
+def real_frame(job: Job, pictures: int | None = None) -> Frame | None:
+    """The grid of real pictures, or None."""
+    path = job.folder / "samples" / "real.png"
+    shared = pictures or len(thinned(list(grid_paths(job)))) + 1
+    return frame(path, None, shared, side_of(job)) if path.exists() else None
+
+
+def facts(job: Job, costs: Costs | str | None) -> list[tuple[str, str]]:
+    """What a reader asks first, beside the metrics."""
+    trainer = job.config.get("trainer") or {}
+    found = [
+        ("resolution", f"{side_of(job)} \N{MULTIPLICATION SIGN} {side_of(job)}"),
+        ("batch", str(job.config.get("batch_size", "unknown"))),
+        ("seed", str(job.seed)),
+        ("precision", str(trainer.get("precision", "unknown"))),
+    ]
+    if isinstance(costs, Costs):
+        found += [
+            ("generator", f"{count(costs.generator_parameters)} parameters"),
+            ("discriminator", f"{count(costs.discriminator_parameters)} parameters"),
+            ("one image", flops(costs.synthesis_flops)),
+            ("training", f"{flops(costs.training_flops * 1000)} a kimg"),
+        ]
+    if job.seconds_per_kimg is not None:
+        found.append(("speed", f"{job.seconds_per_kimg:.3g} s a kimg (median)"))
+    if job.peak_memory_gb is not None:
+        found.append(("peak memory", f"{job.peak_memory_gb:.3g} GB a process"))
+    return found
+
+
+def headlines(job: Job, newest: Record) -> list[dict[str, Any]]:
+    """The newest evaluation's metrics, each beside the floor and with its course so far."""
+    comparable = [record for record in job.evaluations if record["num_samples"] == newest["num_samples"]]
+    found = []
+    for name in metrics_of(newest):
+        value, floor = float(newest[name]), newest.get(FLOOR + name)
+        points = line(comparable, name).points
+        moved = len({y for _, y in points}) > 1  # the best of equals is none
+        best = (max if higher_is_better(name) else min)(points, key=lambda p: p[1]) if moved else None
+        found.append(
+            {
+                "name": name,
+                "value": value,
+                "floor": floor,
+                "reach": reach(value, floor, higher_is_better(name)),
+                "points": points,
+                "best": best,
+            }
+        )
+    return found
+
+
+def reach(value: float, floor: float | None, higher: bool) -> float | None:
+    """How near to real pictures, from 0 to 1: value / floor where higher is better, floor / value where lower is."""
+    if floor is None:
+        return None
+    part, whole = (value, floor) if higher else (floor, value)
+    return min(1.0, max(0.0, part / whole)) if whole > 0 else None
+
+
+def sections(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The configuration by its top-level groups; single values come first under ``run``."""
+    alone = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    groups = {name: flatten(value) for name, value in config.items() if isinstance(value, dict)}
+    return {"run": alone, **{name: values for name, values in groups.items() if values}}

@@ -1,0 +1,126 @@
+"""Which evaluation of each job stands in a table, and whether those of several jobs may stand in one."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from cips_lab.errors import UserError
+from cips_lab.metrics.defaults import HIGHER_IS_BETTER
+from cips_lab.reporting.records import Job, Record
+from cips_lab.reporting.variants import flatten
+
+# What an evaluation was computed with: distances that differ in any of these must not be compared.
+OF_EVALUATIONS = ("num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights")
+OF_METRICS = ("kid_subsets", "kid_subset_size", "isc_splits", "neighbours", "density_neighbours")
+NOT_THE_DATA = ("cache", "num_workers", "hint", "flip", "test_path", "resolution")
+METRICS = ("kid", "isc", "precision", "recall", "density", "coverage")
+
+
+def distance_of(record: Record) -> str | None:
+    """The name of an evaluation's Frechet distance: ``fid`` or ``fd_<extractor>``."""
+    return next((name for name in record if name == "fid" or name.startswith("fd_")), None)
+
+
+def metrics_of(record: Record) -> list[str]:
+    """The names of an evaluation's metrics, in their order."""
+    distance = distance_of(record)
+    return [*([distance] if distance else []), *(name for name in METRICS if name in record)]
+
+
+def higher_is_better(metric: str) -> bool:
+    """Which way is up."""
+    return metric in HIGHER_IS_BETTER
+
+
+def common_count(jobs: list[Job]) -> int | None:
+    """The number of samples that most evaluations have (the larger of two as frequent): that of the curves."""
+    counts = Counter(int(record["num_samples"]) for job in jobs for record in job.evaluations)
+    return max(counts, key=lambda count: (counts[count], count), default=None)
+
+
+def parse_at(at: Any) -> str | float:
+    """`at=` as ``last``, ``best`` or a number of kimg.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if at in ("last", "best"):
+        return str(at)
+    if isinstance(at, (int, float)) and not isinstance(at, bool) and at > 0:
+        return float(at)
+    raise UserError(f"at={at}: expected last, best (by the first metric), or thousands of images such as at=48")
+
+
+def choose(job: Job, at: str | float, metric: str, samples: int | None = None) -> Record | str:
+    """The evaluation of a job that stands in the table, or why there is none.
+
+    Args:
+        job: finished.
+        at: ``last``; ``best``, by `metric`, among those of the same number of samples as the last; or kimg.
+        metric: its name, or ``fd``.
+        samples: only evaluations of so many generated pictures.
+    """
+    found = [record for record in job.evaluations if samples is None or record["num_samples"] == samples]
+    if not found:
+        return "it was not evaluated" if samples is None else f"it has no evaluation of {samples} samples"
+    if at == "last":
+        return found[-1]
+    if at == "best":
+        among = [record for record in found if record["num_samples"] == found[-1]["num_samples"]]
+        name = (distance_of(among[0]) or "") if metric == "fd" else metric
+        among = [record for record in among if name in record]
+        if not among:
+            return f"none of its evaluations has {metric}"
+        pick: Callable[..., Record] = max if higher_is_better(name) else min
+        return pick(among, key=lambda record: float(record[name]))
+    near = [record for record in found if abs(float(record["kimg"]) - float(at)) <= job.step_kimg]
+    return near[-1] if near else f"it was not evaluated at {at:g} kimg"
+
+
+def check_comparable(chosen: list[tuple[Job, Record]]) -> None:
+    """Refuse evaluations that must not share a table.
+
+    Raises:
+        UserError: naming each thing in which they differ, and the jobs on either side.
+    """
+    clashes = []
+    for what, of in _conditions(chosen).items():
+        if len(of) > 1:
+            sides = "; ".join(f"{value} in {_names(jobs)}" for value, jobs in of.items())
+            clashes.append(f"  {what}: {sides}")
+    if clashes:
+        raise UserError(
+            "these jobs cannot share a table, for their numbers cannot be compared:\n"
+            + "\n".join(clashes)
+            + "\nchoose some of them with jobs=[NAME,...] (patterns such as 'a/*' work), or samples=N, or evaluate the "
+            "others again with python -m cips_lab.evaluate"
+        )
+
+
+def _conditions(chosen: list[tuple[Job, Record]]) -> dict[str, dict[str, list[str]]]:
+    """Condition -> value -> names of the jobs."""
+    found: dict[str, dict[str, list[str]]] = {}
+
+    def note(what: str, value: Any, job: Job) -> None:
+        names = found.setdefault(what, {}).setdefault(str(value), [])
+        names.append(job.name)
+
+    for job, record in chosen:
+        for name in OF_EVALUATIONS:
+            note(name, record.get(name), job)
+        for name in OF_METRICS:
+            note(f"metrics.{name}", (job.config.get("metrics") or {}).get(name), job)
+        note("data", data_of(job), job)
+    return found
+
+
+def data_of(job: Job) -> str:
+    """What the real pictures are, in words that are the same for the same ones."""
+    kept = {k: v for k, v in flatten(job.config.get("data") or {}).items() if k not in NOT_THE_DATA}
+    kind = str(kept.pop("_target_", "")).rpartition(".")[2].removesuffix("DataModule") or "unknown"
+    return f"{kind}({', '.join(f'{k}={v}' for k, v in sorted(kept.items()))})" if kept else kind
+
+
+def _names(jobs: list[str], most: int = 6) -> str:
+    more = f" and {len(jobs) - most} more" if len(jobs) > most else ""
+    return f"job{'s' * (len(jobs) > 1)} {', '.join(jobs[:most])}{more}"
