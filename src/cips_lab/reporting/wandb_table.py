@@ -14,7 +14,7 @@ def log_table(table: Table, folder: Path, name: str, project: str, plots: list[P
     """
     import wandb
 
-    from cips_lab.training.loggers import has_wandb_key  # torch and Lightning: only where they are needed
+    from cips_lab.training.wandb_run import has_wandb_key  # torch and Lightning: only where they are needed
 
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     head, rows = grid(table)
