@@ -20,6 +20,10 @@ class RunInUse(UserError):
     """Another process trains in this run folder."""
 
 
+class NonFinite(UserError):
+    """A loss or a gradient of this iteration is not finite; raised on all processes, before any weight took it in."""
+
+
 class Interrupted(BaseException):
     """A signal ended a run early, and everything needed to continue it is on disk.
 

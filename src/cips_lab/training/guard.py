@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cips_lab.errors import UserError
+from cips_lab.errors import NonFinite, UserError
 from cips_lab.training.incident import Finding, Incident, collect, save, settle
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACTIONS = ("stop", "rollback", "off")
-
-
-class NonFinite(UserError):
-    """A loss or a gradient of this iteration is not finite; raised on all processes, before any weight took it in."""
 
 
 def poisoned(loss: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from types import TracebackType
 
 import torch.distributed as dist
 
-from cips_lab.training.guard import NonFinite
+from cips_lab.errors import NonFinite
 
 log = logging.getLogger(__name__)
 
