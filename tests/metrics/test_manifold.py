@@ -61,10 +61,14 @@ SETS = [
 NAMES = ["gaussian", "far", "duplicates", "nearly", "collapsed", "apart"]
 
 
+@pytest.mark.parametrize("units", [False, True], ids=["exact products", "rounded products"])
 @pytest.mark.parametrize("tile", [7, 2048])
 @pytest.mark.parametrize("sets", SETS, ids=NAMES)
-def test_is_the_loop(sets: Callable[[], tuple[Tensor, Tensor]], tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_the_loop(
+    sets: Callable[[], tuple[Tensor, Tensor]], tile: int, units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(neighbours, "TILE", tile)
+    monkeypatch.setattr(neighbours, "has_bfloat16_units", lambda: units)
     generated, real = sets()
     expected = by_loops(generated.numpy(), real.numpy(), 3, 5)
     assert values(generated, real) == pytest.approx(expected, abs=1e-12)
@@ -83,17 +87,18 @@ def test_radii_are_the_loops(
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-6 * float(points.norm(dim=1).mean()))
 
 
-def test_bounds_hold() -> None:
+@pytest.mark.parametrize("units", [False, True])
+def test_bounds_hold(units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "has_bfloat16_units", lambda: units)
     x, y = gaussian(300, 700, 0) * torch.logspace(-3, 3, 300)[:, None], gaussian(200, 700, 1) + 0.5
     centre = y.double().mean(0)
     a, b = Points(x, centre), Points(y, centre)
     everything = slice(0, 300), slice(0, 200)
     true = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
-    for context in (neighbours.exact_bfloat16,):
-        with context():
-            lower = neighbours.lower_bounds(a, b, *everything)
+    with neighbours.exact_bfloat16():
+        lower = neighbours.lower_bounds(a, b, *everything)
     squares = a.squares[:, None] + b.squares
-    upper = neighbours.upper_bounds(lower, squares, neighbours.error_factor(a, b))
+    upper = neighbours.upper_bounds(lower, squares, neighbours.error_of(a, b))
     assert (lower.double() <= true).all()
     assert (upper >= true).all()
     # Useful ones: wide of the truth by less than a hundredth of the norms.

@@ -16,7 +16,7 @@ from cips_lab.metrics.defaults import DENSITY_NEIGHBOURS, NEIGHBOURS
 from cips_lab.metrics.neighbours import (
     TIE,
     Points,
-    error_factor,
+    error_of,
     exact_distances,
     exact_tile,
     lower_bounds,
@@ -86,9 +86,9 @@ def manifold(
     Raises `ValueError` if a set has no more samples than neighbours.
     """
     orders = (neighbours, density_neighbours)
-    generated_radii = neighbour_distances(Points(generated, generated.mean(0).double()), orders[:1])
-    centre = real.mean(0).double()
+    centre = (generated.mean(0).double() + real.mean(0).double()) / 2
     x, y = Points(generated, centre), Points(real, centre)
+    generated_radii = neighbour_distances(x, orders[:1])
     real_radii = neighbour_distances(y, orders)
     counts = count_inside(x, y, generated_radii[:, 0], real_radii)
     return Manifold(
@@ -123,7 +123,7 @@ def near_pairs(x: Points, y: Points, rows: slice, columns: slice, generated_radi
     squares = x.squares[i] + y.squares[j]
     pairs = Pairs(i, j, bounds, TIE * squares, generated_radii[i], real_radii[j])
     radii = torch.cat([pairs.generated_radii[:, None], pairs.real_radii], dim=1)
-    upper = upper_bounds(bounds, squares, error_factor(x, y))
+    upper = upper_bounds(bounds, squares, error_of(x, y))
     doubtful = ((bounds[:, None] <= radii) & (upper[:, None] >= radii)).any(1).nonzero()[:, 0]
     if len(doubtful) > near.numel() // 512:
         pairs.distances[doubtful] = exact_tile(x, y, rows, columns)[a[doubtful], b[doubtful]]

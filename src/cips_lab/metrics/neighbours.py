@@ -7,17 +7,19 @@ several times faster than float32. With x' the rounded x and r the largest |x - 
 
 by Cauchy and Schwarz, to which the rounding of the float32 sums adds at most (2 D + 16) u, u = 2^-24 (Higham, Accuracy
 and Stability of Numerical Algorithms, section 3.1, for sums in any order; twice, for accelerators that truncate; the 16
-covers centring, norms and additions). What these bounds settle is settled; the few other pairs are decided by their
+covers centring, norms and additions). A CPU with units for bf16 also rounds the product itself to bf16, which moves it by
+at most c |x'.y'|, c = u / (1 - u), u = 2^-8. What these bounds settle is settled; the few other pairs are decided by their
 distances in float64. So neither tiles, nor processes, nor devices, nor the order of a sum change a result.
 """
 
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cips_lab.metrics.precision import exact_bfloat16
+from cips_lab.metrics.precision import exact_bfloat16, has_bfloat16_units
 from cips_lab.metrics.processes import gather, mine
 
 TILE = 2048  # points a side; a tile of distances is 16 MiB
@@ -61,23 +63,46 @@ def tiles(count: int) -> list[slice]:
     return [slice(start, min(start + TILE, count)) for start in range(0, count, TILE)]
 
 
-def error_factor(x: Points, y: Points) -> float:
-    """The factor of |x|^2 + |y|^2 in the bound above."""
+class Error(NamedTuple):
+    """How far a bound may lie from the truth.
+
+    Attributes:
+        factor: of |x|^2 + |y|^2.
+        product: c, of the product's size: 0 where it is not rounded.
+    """
+
+    factor: float
+    product: float
+
+
+def error_of(x: Points, y: Points) -> Error:
+    """The error of `lower_bounds`."""
     summation = (2 * x.points.shape[1] + 16) * 2.0**-24
-    return x.rounding + y.rounding + x.rounding * y.rounding + summation
+    rounds = x.points.device.type == "cpu" and has_bfloat16_units()
+    return Error(x.rounding + y.rounding + x.rounding * y.rounding + summation, 1 / 255 if rounds else 0.0)
 
 
 def lower_bounds(x: Points, y: Points, rows: slice, columns: slice) -> Tensor:
-    """Float32 [n, m]: at most the true squared distances, and below them by at most twice the bound."""
-    slack = 1 - error_factor(x, y)
-    squares = (slack * y.squares[columns]).float()
-    bounds = torch.addmm(squares[None], x.rounded[rows].float(), y.rounded[columns].float().T, alpha=-2)
+    """Float32 [n, m]: at most the true squared distances, and below them by at most twice the error."""
+    error = error_of(x, y)
+    slack = 1 - error.factor
+    squares = (slack * y.squares[columns]).float()[None]
+    if error.product:
+        product = (x.rounded[rows] @ y.rounded[columns].T).float()
+        bounds = torch.add(squares, product, alpha=-2).sub_(product.abs_(), alpha=2 * error.product)
+    else:
+        bounds = torch.addmm(squares, x.rounded[rows].float(), y.rounded[columns].float().T, alpha=-2)
     return bounds.add_((slack * x.squares[rows]).float()[:, None])
 
 
-def upper_bounds(lower: Tensor, squares: Tensor, factor: float) -> Tensor:
-    """Float64: at least the true squared distances, from lower bounds, |x|^2 + |y|^2 and the `error_factor`."""
-    return lower.double() + 2 * factor * squares
+def upper_bounds(lower: Tensor, squares: Tensor, error: Error) -> Tensor:
+    """Float64: at least the true squared distances, from lower bounds, |x|^2 + |y|^2 and their error."""
+    lower = lower.double()
+    upper = lower + 2 * error.factor * squares
+    if error.product:  # lower = (1 - factor) squares - 2 P - 2 c |P| bounds the product's |P|
+        twice = ((1 - error.factor) * squares - lower).abs() / (1 - error.product)
+        upper += 2 * error.product * twice
+    return upper
 
 
 def exact_distances(x: Points, y: Points, i: Tensor, j: Tensor) -> Tensor:
@@ -149,7 +174,7 @@ def _settle(points: Points, rows: Tensor, lower: Tensor, index: Tensor, orders: 
     whose bounds touch this interval can be it; most often there is one.
     """
     squares = points.squares[rows][:, None] + points.squares[index]
-    upper = upper_bounds(lower, squares, error_factor(points, points))
+    upper = upper_bounds(lower, squares, error_of(points, points))
     floors = [lower[:, k - 1, None].double() for k in orders]
     ceilings = [upper.kthvalue(k, dim=1, keepdim=True).values for k in orders]
     possible = [(upper >= floor) & (lower <= ceiling) for floor, ceiling in zip(floors, ceilings, strict=True)]

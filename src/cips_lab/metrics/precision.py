@@ -48,3 +48,9 @@ def _precisions(accelerator_product: str, cpu_product: str) -> Iterator[None]:
         finally:
             for operation, precision in zip(_OPERATIONS, before, strict=True):
                 operation.fp32_precision = precision
+
+
+def has_bfloat16_units() -> bool:
+    """Whether this CPU multiplies bf16 faster than float32 (AVX-512's BF16, AMX): elsewhere it is emulated, slowly."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
