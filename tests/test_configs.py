@@ -24,7 +24,7 @@ from cips_lab.training.objective import Objective
 
 CONF = conf_folder()
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
-OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "tabulate")
 
 
 def options(group: str) -> list[str]:
@@ -84,6 +84,11 @@ def test_every_command_composes(command: str) -> None:
     named = "name" in OmegaConf.load(CONF / f"{command}.yaml") or "train" in groups_or_bases(command)
     config = composed(command, *(["name=test"] if named else []))
     assert OmegaConf.to_container(config, resolve=True)
+
+
+def test_tabulate_composes_with_an_option_called_like_a_group() -> None:
+    with initialize_config_dir(str(CONF / "tabulate"), version_base="1.3"):
+        assert compose("tabulate", ["sweep=[a,b]"]).sweep == ["a", "b"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -27,10 +27,15 @@ def conf_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def command(config_name: str, folder: str = "") -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2.
 
     A run that was interrupted and can be continued ends with status 75 (see `cips_lab.errors`).
+
+    Args:
+        config_name: the primary configuration.
+        folder: below conf/, where it lies; one of its own for a command with an option that is called like a group of
+            conf/, for Hydra would take the option for the group.
     """
     runtime.tune()  # before torch is imported, which commands do when they run
 
@@ -52,7 +57,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 print("stopped at once", file=sys.stderr)
                 sys.exit(STATUS_AT_ONCE)
 
-        return hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)
+        return hydra.main(version_base="1.3", config_path=str(conf_folder() / folder), config_name=config_name)(guarded)
 
     return decorate
 

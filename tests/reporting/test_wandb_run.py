@@ -24,16 +24,15 @@ from cips_lab.errors import UserError
 from cips_lab.reporting.dashboard import as_json, workspace
 from cips_lab.reporting.wandb_curves import curves_of
 from cips_lab.reporting.wandb_sweep import build_sweep, to_yaml
+from cips_lab.secrets import redact_arguments, redact_settings
 from cips_lab.training import wandb_run
 from cips_lab.training.wandb_run import (
     RunLogger,
-    hide,
     identity_of,
     start,
     summary_of,
     sweep_of,
     wandb_logger,
-    without_secrets,
 )
 
 KEY = "5ec4e7" * 6 + "0123"  # an API key in the environment of the run: 40 characters, nowhere to be found in it
@@ -311,14 +310,13 @@ def test_secrets_are_hidden() -> None:
         "parts": [{"password": "hunter2"}],
         "key": "kept",
     }
-    assert without_secrets(settings) == {
+    assert redact_settings(settings) == {
         "data": {"path": "https://***@host/x.zip", "hf_token": "***", "api_key": None, "tokens": 5},
         "parts": [{"password": "***"}],
         "key": "kept",
     }
-    assert hide("data.token=abc") == "data.token=***"
-    assert hide("data.path=s3://a:b@c/d=e") == "data.path=s3://***@c/d=e"
-    assert hide("seed=1") == "seed=1"
+    arguments = ["data.token=abc", "data.path=s3://a:b@c/d=e", "seed=1"]
+    assert redact_arguments(arguments) == ["data.token=***", "data.path=s3://***@c/d=e", "seed=1"]
 
 
 def test_a_hidden_argument_is_not_in_the_record_of_the_command_line(

@@ -124,7 +124,7 @@ def test_processes_that_are_started_are_not_killed_before_they_can_handle_signal
     with StopSignals() as signals:
         signals.begin_training(launching=True)
         process = subprocess.Popen([sys.executable, "-c", child], stdin=-1, stdout=-1, text=True)
-        send(signal.SIGUSR1)()
+        signal.raise_signal(signal.SIGUSR1)  # to this very thread: another one might not hold it back
         assert signals.received is None
         signals.unblock()
         assert signals.received == signal.SIGUSR1

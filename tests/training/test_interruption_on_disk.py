@@ -22,7 +22,7 @@ from cips_lab.errors import DiskFull, RunInUse, UserError
 from cips_lab.interop.integrity import damage, sound_checkpoints
 from cips_lab.interop.native import images_of
 from cips_lab.storage import append_line, replace_text
-from cips_lab.training import locking
+from cips_lab.training import locking, ranks
 from cips_lab.training.locking import HOLDER, only_run_in
 
 
@@ -175,7 +175,7 @@ def test_one_run_at_a_time_and_a_killed_one_holds_nothing(tmp_path: Path, monkey
     try:
         with pytest.raises(RunInUse, match=f"{tmp_path}: a run is being trained .*process {process.pid} on"):
             only_run_in(tmp_path).__enter__()
-        for name in locking.RANKS:  # another process of the same run
+        for name in ranks.RANKS:  # another process of the same run
             with monkeypatch.context() as patch:
                 patch.setenv(name, "1")
                 with only_run_in(tmp_path):

@@ -139,7 +139,8 @@ def test_a_killed_rank_takes_the_other_with_it(start: Callable[..., Session], ca
     assert "Traceback" not in session.text
     assert session.process.returncode == (-signal.SIGKILL if victim == 0 else 1)
     logs = "".join(path.read_text() for path in (session.output.parent / "runs" / "run").glob("*.log"))
-    assert message.removeprefix("error: ") in logs, "the log file says it, too"
+    if victim != 0:  # the log is written by rank 0 alone
+        assert message.removeprefix("error: ") in logs, "the log file says it, too"
 
 
 @pytest.mark.slow

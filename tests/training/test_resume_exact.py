@@ -178,6 +178,9 @@ def test_an_interval_is_carried_over_to_another_number_of_processes(tmp_path: Pa
         "loss/generator": 1,
         "logits/fake": 1,
         "logits/real": 1,
+        "logits/gap": 1,
+        "gradient_norm/discriminator": 1,
+        "gradient_norm/generator": 1,
     }, "iteration 3 of 3, 4 and 5; R1 is of even ones"
     together(1, train, folder, folder, {}, 0, None, 0)
     for ours, theirs in zip(records(folder), records(tmp_path / "whole"), strict=True):

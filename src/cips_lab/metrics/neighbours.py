@@ -7,9 +7,9 @@ several times faster than float32. With x' the rounded x and r the largest |x - 
 
 by Cauchy and Schwarz, to which the rounding of the float32 sums adds at most (2 D + 16) u, u = 2^-24 (Higham, Accuracy
 and Stability of Numerical Algorithms, section 3.1, for sums in any order; twice, for accelerators that truncate; the 16
-covers centring, norms and additions). A CPU with units for bf16 also rounds the product itself to bf16, which moves it by
-at most c |x'.y'|, c = u / (1 - u), u = 2^-8. What these bounds settle is settled; the few other pairs are decided by their
-distances in float64. So neither tiles, nor processes, nor devices, nor the order of a sum change a result.
+covers centring, norms and additions). A CPU with units for bf16 also rounds the product itself to bf16, which moves it
+by at most c |x'.y'|, c = u / (1 - u), u = 2^-8. What these bounds settle is settled; the few other pairs are decided by
+their distances in float64. So neither tiles, nor processes, nor devices, nor the order of a sum change a result.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ from cips_lab.cli import build
 from cips_lab.errors import UserError
 from cips_lab.interop.integrity import sound_checkpoints
 from cips_lab.interop.native import images_of, load_generator
-from cips_lab.secrets import guard_logs, redact_settings
+from cips_lab.secrets import guard_logs, redact_arguments, redact_settings
 from cips_lab.storage import disk_full, is_full, quiet_log_when_full, replace_text
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, check_precision, fit_guarded
@@ -124,7 +124,8 @@ def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) 
         return folder
     if is_first_of_all():
         write_folder(folder, settings)
-        write_overrides(folder, [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")])
+        overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
+        write_overrides(folder, redact_arguments(overrides))
         write_status(folder, RUNNING, images / 1000, value=best_value(evaluation, folder))
         describe(gan, cfg, folder, processes, checkpoints)
         problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
