@@ -290,7 +290,8 @@ def iteration(repeats: int) -> list[Row]:
 def manifolds(repeats: int) -> list[Row]:
     """Precision and recall of 20,000 x 2,048 features beside torch-fidelity's (benchmarks/manifolds.py says more)."""
     ours, theirs = (in_own_process(which, 20_000, 2048) for which in ("ours", "torch-fidelity"))
-    assert (ours["precision"], ours["recall"]) == (theirs["precision"], theirs["recall"])
+    for name in ("precision", "recall"):  # torch-fidelity decides in float32: a near-tie of 20,000 may fall otherwise
+        assert abs(ours[name] - theirs[name]) < 2.5 / 20_000, (ours, theirs)
     return [
         {
             "row": "precision, recall of 20,000 x 2,048",

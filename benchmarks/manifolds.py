@@ -8,6 +8,7 @@ process of its own, so that its peak of memory is its own; ours computes density
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 
 import torch
+
+from cips_lab import runtime
 
 
 def sets(count: int, features: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,6 +32,8 @@ def measure(which: str, count: int, features: int) -> dict[str, float]:
     generated, real = sets(count, features)
     if which == "ours":
         from cips_lab.metrics.manifold import manifold
+
+        runtime.keep_freed_memory()  # as our commands do
 
         began = time.perf_counter()
         found = manifold(generated, real)
@@ -48,7 +53,8 @@ def in_own_process(which: str, count: int, features: int, threads: int | None = 
     """`measure` in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.manifolds", "--one", which, "--count", str(count)]
     command += ["--features", str(features), "--threads", str(threads or torch.get_num_threads())]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    settings = {"GOMP_SPINCOUNT": "10000"} if which == "ours" else {}  # read when torch is imported
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | settings).stdout
     return dict(json.loads(printed.splitlines()[-1]))
 
 
