@@ -17,8 +17,6 @@ from pathlib import Path
 
 import torch
 
-from cips_lab import runtime
-
 
 def sets(count: int, features: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Generated and real features, float32 [count, features]."""
@@ -32,8 +30,6 @@ def measure(which: str, count: int, features: int) -> dict[str, float]:
     generated, real = sets(count, features)
     if which == "ours":
         from cips_lab.metrics.manifold import manifold
-
-        runtime.keep_freed_memory()  # as our commands do
 
         began = time.perf_counter()
         found = manifold(generated, real)
