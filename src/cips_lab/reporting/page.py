@@ -57,8 +57,11 @@ def write(page: str, path: Path) -> None:
     """A half-written page never bears the name, also where several jobs write their sweep's at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a full disk
 
 
 def _text(name: str) -> str:
