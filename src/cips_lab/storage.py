@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and what is said when there is no room for them."""
 
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -40,6 +41,15 @@ def replace_text(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a failed write does not say where
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file that need not fit into memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def append_line(path: Path, line: str) -> None:

@@ -10,7 +10,6 @@ TIFF gets its name by renaming; the other formats are encoded from it row by row
 """
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -141,15 +140,6 @@ class StreamedPicture:
         if not (self.journal.is_file() and self.partial.is_file()):
             return {}
         return dict(json.loads(self.journal.read_text()))
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file that need not fit into memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def check_format(path: Path, height: int, width: int) -> None:

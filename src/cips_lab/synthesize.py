@@ -60,7 +60,8 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.networks.coordinates import image_grid
     from cips_lab.networks.mapping import latents_of_seeds
     from cips_lab.pictures import save_picture, tile_images, to_uint8
-    from cips_lab.streaming import LARGE_PIXELS, TIFF, StreamedPicture, sha256_of, stream_pictures
+    from cips_lab.storage import sha256_of
+    from cips_lab.streaming import LARGE_PIXELS, TIFF, StreamedPicture, stream_pictures
 
     output = Path(str(cfg.output)).expanduser()
     if output.suffix and output.suffix.lower() not in SUFFIXES and not output.is_dir():

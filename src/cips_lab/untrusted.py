@@ -159,4 +159,4 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line; its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,6 +1,5 @@
 """Whether a checkpoint is what was written: a manifest beside its files, and the newest checkpoint that is whole."""
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -10,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from cips_lab.errors import UserError
 from cips_lab.interop.native import checkpoint_folders
-from cips_lab.interop.official import first_line
-from cips_lab.storage import remove_folder
+from cips_lab.storage import remove_folder, sha256_of
+from cips_lab.untrusted import first_line
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +20,8 @@ DAMAGED = "damaged-"  # prefix of a checkpoint folder that was set aside
 
 def write_manifest(folder: Path) -> None:
     """Write manifest.json: size and SHA-256 of every file that is in a checkpoint folder."""
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(folder.iterdir())}
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n")
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def damage(folder: Path) -> str | None:
@@ -53,7 +43,7 @@ def damage(folder: Path) -> str | None:
             found = path.stat().st_size
             if found != size:
                 return f"{path} has {found} bytes of {size}"
-            if sha256(path) != digest:
+            if sha256_of(path) != digest:
                 return f"{path} has another content than was written (SHA-256)"
         except OSError as error:
             return f"{path} cannot be read ({error.strerror})"

@@ -21,9 +21,11 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from cips_lab import untrusted
 from cips_lab.callbacks.evaluation import HIGHER_IS_BETTER
 from cips_lab.errors import UserError
 from cips_lab.secrets import redact_arguments, redact_settings
+from cips_lab.untrusted import first_line
 
 ARTIFACTS = ("auto", "none", "best", "all")
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
@@ -223,7 +225,7 @@ def identity_of(folder: Path) -> str:
 def read_settings(folder: Path) -> dict[str, Any]:
     """config.yaml of a run folder; empty where there is none."""
     path = folder / "config.yaml"
-    return OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}  # type: ignore[return-value]
+    return untrusted.read_settings(path) if path.exists() else {}
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
@@ -258,8 +260,3 @@ def command_line() -> tuple[str, bool]:
         program, arguments = [sys.argv[0]], sys.argv[1:]
     shown = redact_arguments(list(arguments))
     return shlex.join([*program, *shown]), shown != list(arguments)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line: W&B's messages go on for pages."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
