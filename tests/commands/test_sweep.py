@@ -83,6 +83,11 @@ def test_sweeps_say_what_they_vary() -> None:
     }
 
 
+def test_a_part_of_a_sweep_trains_the_jobs_that_the_whole_would() -> None:
+    assert keys_of(composed("+sweep=table3", "seed=0")) == ["generator", "seed"]
+    assert keys_of(composed("+sweep=table3", "generator=siren", "seed=1", "model.width=8")) == ["generator", "seed"]
+
+
 def test_values_survive_hydras_grammar() -> None:
     for text in ("plain", "a b", 'quote " in it', "back\\slash", "x=1,y=[2]", "tail\\"):
         (override,) = OverridesParser.create().parse_overrides([f"key={quoted(text)}"])

@@ -19,14 +19,14 @@ class SampleGrids(pl.Callback):
     """samples/kimg-*.png of the averaged generator every `every_kimg` and at the end, and samples/real.png.
 
     Args:
-        every_kimg: between grids.
+        every_kimg: between grids; None for the last alone.
         rows, columns: pictures in a grid.
         truncation: psi of the truncation trick, 1 for none.
         batch: pictures synthesised at once.
     """
 
     def __init__(
-        self, every_kimg: float, rows: int = 8, columns: int = 8, truncation: float = 1.0, batch: int = 16
+        self, every_kimg: float | None, rows: int = 8, columns: int = 8, truncation: float = 1.0, batch: int = 16
     ) -> None:
         self.every_kimg = every_kimg
         self.rows = rows

@@ -10,11 +10,16 @@ from omegaconf import OmegaConf
 UNSAFE = re.compile(r"[^\w.+-]+")  # '=' and ',' would break a path in an override such as ckpt=runs/...
 
 
-def swept_keys(overrides: Iterable[Override]) -> list[str]:
-    """What has several values, in an order that does not depend on theirs: groups, then values, then the seed."""
-    swept: dict[str, bool] = {}
-    for override in overrides:
-        swept[plain(override.get_key_element())] = override.is_sweep_override()  # the last one holds
+def swept_keys(overrides: Iterable[Override], planned: Iterable[Override] = ()) -> list[str]:
+    """What has several values, in an order that does not depend on theirs: groups, then values, then the seed.
+
+    Args:
+        overrides: of the command line; the last one of a key holds.
+        planned: of the sweep's file. These keys stay in the names when the command line asks for one value only, so
+            that a part of a sweep trains the jobs that the whole would.
+    """
+    swept = {plain(override.get_key_element()): override.is_sweep_override() for override in overrides}
+    swept |= {plain(override.get_key_element()): True for override in planned if override.is_sweep_override()}
     return sorted((key for key, varies in swept.items() if varies), key=lambda key: (key == "seed", "." in key, key))
 
 

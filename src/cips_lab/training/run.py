@@ -16,8 +16,10 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
 
 from cips_lab.callbacks.agreement import SameMoment
+from cips_lab.callbacks.clock import check_schedule
 from cips_lab.callbacks.evaluation import Evaluation, best_so_far
 from cips_lab.callbacks.interruption import Interruption
 from cips_lab.callbacks.stop import StopAtTotal
@@ -85,29 +87,14 @@ def train(cfg: DictConfig) -> Path:
 def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) -> Path:
     processes = layout.processes
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
+    check_schedule(cfg.schedule)
     guard: Guard = build(cfg.guard)
     check_precision(guard, cfg.trainer.precision)
     check_name(layout.num_nodes, list(HydraConfig.get().overrides.task))
     set_threads(cfg.trainer, processes)
     data = build(cfg.data)
     prepare_once(data.prepare_data)  # before anything is built: what is wrong with the data is told at once
-    pl.seed_everything(cfg.seed, workers=False, verbose=False)
-    generator, discriminator = build(cfg.generator), build(cfg.discriminator)
-    gan = GAN(
-        generator,
-        discriminator,
-        build(cfg.objective),
-        batch_size=cfg.batch_size,
-        micro_batch=cfg.micro_batch,
-        seed=cfg.seed,
-        flip=data.flip,
-        compile=cfg.trainer.compile,
-        tile=cfg.trainer.tile,
-        guard=guard,
-        generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
-    )
-    if cfg.init is not None:
-        initialise(gan, cfg.init)
+    gan = build_gan(cfg, guard, flip=data.flip)
     callbacks = [build(callback) for callback in cfg.callbacks.values() if callback is not None]
     evaluation = next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
     if evaluation is not None:
@@ -124,13 +111,8 @@ def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) 
         return folder
     if is_first_of_all():
         write_folder(folder, settings)
-        overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
-        write_overrides(folder, redact_arguments(overrides))
         write_status(folder, RUNNING, images / 1000, value=best_value(evaluation, folder))
         describe(gan, cfg, folder, processes, checkpoints)
-        problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
-        if problem:
-            log.warning(problem)
     chosen = OmegaConf.create(settings["logger"])  # resolved, and without secrets
     place = {"run_folder": str(folder), "images_seen": images}
     loggers = [build(logger, **place) for logger in chosen.values() if logger is not None]
@@ -138,21 +120,7 @@ def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) 
     if interruption is not None:
         interruption.signals = signals
         callbacks.sort(key=lambda callback: callback is interruption)  # the last one, in whatever order they came
-    trainer = pl.Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=layout.devices,
-        num_nodes=layout.num_nodes,
-        precision=cfg.trainer.precision,
-        strategy=ReplicatedStrategy(cfg.trainer.timeout_minutes) if processes > 1 else "auto",
-        logger=loggers,
-        callbacks=[SameMoment(), StopAtTotal(cfg.schedule.total_kimg), *callbacks],
-        default_root_dir=folder,
-        max_epochs=-1,  # the stream of images has no end; StopAtTotal ends the run
-        use_distributed_sampler=False,  # the data module's order is distributed already
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = build_trainer(cfg, folder, layout, loggers, callbacks)
     try:
         signals.begin_training(launching=processes > 1 and will_start_others())
         fit_guarded(
@@ -177,6 +145,49 @@ def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) 
         write_status(folder, FINISHED, gan.images_seen / 1000, value=best_value(evaluation, folder))
         log.info("finished: %s", folder)
     return folder
+
+
+def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
+    """Both networks as they begin, from `seed` or from `init`."""
+    pl.seed_everything(cfg.seed, workers=False, verbose=False)
+    generator, discriminator = build(cfg.generator), build(cfg.discriminator)
+    gan = GAN(
+        generator,
+        discriminator,
+        build(cfg.objective),
+        batch_size=cfg.batch_size,
+        micro_batch=cfg.micro_batch,
+        seed=cfg.seed,
+        flip=flip,
+        compile=cfg.trainer.compile,
+        tile=cfg.trainer.tile,
+        guard=guard,
+        generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
+    )
+    if cfg.init is not None:
+        initialise(gan, cfg.init)
+    return gan
+
+
+def build_trainer(
+    cfg: DictConfig, folder: Path, layout: Layout, loggers: list[Logger], callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """Lightning's Trainer, without what this program does itself: the end, the order of the data, checkpoints, bars."""
+    return pl.Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=layout.devices,
+        num_nodes=layout.num_nodes,
+        precision=cfg.trainer.precision,
+        strategy=ReplicatedStrategy(cfg.trainer.timeout_minutes) if layout.processes > 1 else "auto",
+        logger=loggers,
+        callbacks=[SameMoment(), StopAtTotal(cfg.schedule.total_kimg), *callbacks],
+        default_root_dir=folder,
+        max_epochs=-1,  # the stream of images has no end; StopAtTotal ends the run
+        use_distributed_sampler=False,  # the data module's order is distributed already
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 def resume(trainer: pl.Trainer, gan: GAN, data: pl.LightningDataModule, start: Path | None) -> None:
@@ -255,8 +266,10 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def write_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """config.yaml and environment.json."""
+    """config.yaml, overrides.yaml and environment.json."""
     folder.mkdir(parents=True, exist_ok=True)
+    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
+    write_overrides(folder, redact_arguments(overrides))
     replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
     packages = ("cips-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "wandb")
     environment = {
@@ -307,6 +320,9 @@ def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoint
     )
     if checkpoints:
         log.info("continuing from %s", checkpoints[-1].name)
+    problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
+    if problem:
+        log.warning(problem)
 
 
 def split_groups(batch_size: int, micro_batch: int | None, processes: int, group_size: int) -> str | None:

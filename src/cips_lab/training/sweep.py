@@ -249,8 +249,10 @@ def keys_of(config: DictConfig) -> list[str]:
     """What the sweep varies, from `hydra.sweeper.params` and the command line."""
     params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}), resolve=True)
     assert isinstance(params, dict)
-    overrides = [f"{key!s}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
-    return swept_keys(OverridesParser.create().parse_overrides(overrides))
+    parse = OverridesParser.create().parse_overrides
+    return swept_keys(
+        parse(list(config.hydra.overrides.task)), planned=parse([f"{key!s}={value}" for key, value in params.items()])
+    )
 
 
 def mistake_in(config: DictConfig) -> str | None:
