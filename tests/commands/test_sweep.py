@@ -148,6 +148,7 @@ def test_the_summary_names_what_failed() -> None:
     text = summary("runs/x", found)
     assert "3 jobs, 1 trained now, 1 finished before, 1 failed" in text
     assert "c: RuntimeError: no" in text
+    assert "python -m cips_lab.tabulate sweep=runs/x" in text
 
 
 def test_sweeps_under_torchrun_are_refused(start: Start, tmp_path: Path) -> None:
@@ -260,6 +261,7 @@ def test_a_job_that_fails_does_not_stop_the_others(start: Start, tmp_path: Path,
     assert "seed0: RuntimeError: as the test wants it" in output.split("sweep runs/x")[1]
     assert status_of(folder / "seed0")["state"] == "failed"
     assert [status_of(folder / f"seed{i}")["state"] for i in (1, 2)] == ["finished", "finished"]
+    assert "as the test wants it" in (folder / "report.html").read_text()
     # Killed, as the system does when memory runs out; and the rest is skipped where nothing has changed.
     output = start.finish(*sweep, failing % (0, "kill"), "model.width=16", status=1)
     assert "seed0: it was killed by SIGKILL" in output

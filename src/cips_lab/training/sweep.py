@@ -240,6 +240,7 @@ class Sweep(Callback):
             return
         found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
         shutil.rmtree(folder.parent)
+        write_page(Path(config.hydra.sweep.dir))
         print(summary(config.hydra.sweep.dir, found), flush=True)
         if any(outcome["state"] == status.FAILED for outcome in found.values()):
             sys.exit(1)
@@ -277,6 +278,16 @@ def records_of(sweep: Path) -> Path:
     return sweep / RECORDS / launch_time()
 
 
+def write_page(folder: Path) -> None:
+    """The sweep's report.html as it ended: a job that failed last could not write it itself."""
+    from cips_lab.reporting.sweep_page import write_sweep_page  # when all jobs have ended: it is heavy
+
+    try:
+        write_sweep_page(folder, costs=False)
+    except Exception:  # no job was evaluated, or a folder cannot be read: the sweep itself has ended all the same
+        log.debug("report.html of %s could not be written", folder, exc_info=True)
+
+
 def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
     """What is printed at the end of a sweep: counts, and each job that failed, with its error."""
     states = [outcome["state"] for outcome in found.values()]
@@ -287,4 +298,5 @@ def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
         lines.append(f"  {name}: {outcome['error']}")
     if failed:
         lines.append("the same command tries these again and leaves the others as they are")
+    lines += [f"page: {folder}/report.html", f"table: python -m cips_lab.tabulate sweep={folder}"]
     return "\n".join(lines)
