@@ -233,7 +233,7 @@ def test_memory_does_not_grow_with_the_picture(weights: Path, tmp_path: Path) ->
     result = subprocess.run(
         [sys.executable, "-c", code, str(weights)],
         cwd=tmp_path,
-        # By default glibc moves the size from which memory is mapped, and keeps up to 30 MB more or less of what was freed.
+        # By default glibc keeps up to 30 MB of what was freed, more or less from run to run.
         env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,

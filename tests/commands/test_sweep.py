@@ -310,9 +310,23 @@ def test_a_sweep_killed_twice_ends_as_one_that_was_not(start: Start, tmp_path: P
     for job in jobs:
         assert lines(killed / job) == lines(whole / job), job
         assert status_of(killed / job) == status_of(whole / job), job
+    tables = tabulated(start, whole), tabulated(start, killed)
+    assert len(tables[0]["rows"]) == 4
+    assert tables[0] == tables[1]
     resumed = (killed / "cips-seed1" / "train.log").read_text() + (killed / "cips_ne-seed0" / "train.log").read_text()
     assert resumed.count("continuing from") == 2
     assert "8 jobs, 0 trained now, 8 finished before" in start.finish(*SWEEP, "name=killed", slowly)
+
+
+def tabulated(start: Start, sweep: Path) -> dict[str, Any]:
+    """The table of a sweep, but for what depends on the machine's load."""
+    command = [sys.executable, "-m", "cips_lab.tabulate", f"sweep={sweep}", "plots=false", "costs=false"]
+    subprocess.run(command, env=start.environment, check=True, capture_output=True, timeout=300)
+    table = json.loads((sweep / "table.json").read_text())
+    for row in table["rows"]:
+        assert row.pop("seconds_per_kimg")["mean"] > 0
+        assert row.pop("peak_memory_gb")["mean"] > 0
+    return table
 
 
 def is_left(run: Path) -> Callable[[], bool]:
