@@ -17,11 +17,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from tiny import MemoryDataModule
+from tiny import MemoryDataModule, make_trainer
 
-from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.training.gan import GAN
-from cips_lab.training.parallel import ReplicatedStrategy
 
 LIMIT = 240  # seconds: a machine may be slow, but a hang is a failure
 
@@ -83,20 +81,9 @@ def together(
 def make_distributed_trainer(
     folder: Path, iterations: int, *callbacks: pl.Callback, precision: str = "32-true", batch: int = 8
 ) -> pl.Trainer:
-    """A trainer as `training.run` makes it, for this process as one of its world."""
-    return pl.Trainer(
-        accelerator="cpu",
-        devices=int(os.environ["WORLD_SIZE"]),
-        strategy=ReplicatedStrategy() if os.environ["WORLD_SIZE"] != "1" else "auto",
-        precision=precision,  # type: ignore[arg-type]
-        logger=False,
-        callbacks=[StopAtTotal(iterations * batch / 1000), *callbacks],
-        default_root_dir=folder,
-        max_epochs=-1,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    """`tiny.make_trainer`, for this process as one of its world."""
+    return make_trainer(
+        folder, iterations, *callbacks, precision=precision, processes=int(os.environ["WORLD_SIZE"]), batch=batch
     )
 
 

@@ -15,6 +15,7 @@ from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.training.gan import GAN
 from cips_lab.training.objective import Objective
+from cips_lab.training.parallel import ReplicatedStrategy
 
 PICTURES = 22  # not a multiple of any batch: an epoch ends within one
 
@@ -66,13 +67,22 @@ def build_gan(generator: str = "cips", objective: dict[str, Any] | None = None, 
     )
 
 
-def make_trainer(folder: Path, iterations: int, *callbacks: pl.Callback, precision: str = "32-true") -> pl.Trainer:
+def make_trainer(
+    folder: Path,
+    iterations: int,
+    *callbacks: pl.Callback,
+    precision: str = "32-true",
+    processes: int = 1,
+    batch: int = 8,
+) -> pl.Trainer:
+    """For this process, as the only one or as one of several."""
     return pl.Trainer(
         accelerator="cpu",
-        devices=1,
+        devices=processes,
+        strategy=ReplicatedStrategy() if processes > 1 else "auto",
         precision=precision,  # type: ignore[arg-type]
         logger=False,
-        callbacks=[StopAtTotal(iterations * 8 / 1000), *callbacks],
+        callbacks=[StopAtTotal(iterations * batch / 1000), *callbacks],
         default_root_dir=folder,
         max_epochs=-1,
         use_distributed_sampler=False,
