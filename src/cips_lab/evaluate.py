@@ -36,12 +36,13 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.interop.native import load_generator
     from cips_lab.metrics.evaluator import Evaluator
     from cips_lab.metrics.samples import samples
-    from cips_lab.training.launch import count_processes, set_threads
+    from cips_lab.training.launch import count_processes, set_float32, set_threads
     from cips_lab.training.run import quiet_libraries
 
     quiet_libraries()
     processes = count_processes(cfg.trainer)
     set_threads(cfg.trainer, processes)
+    set_float32(cfg.trainer.tf32)
     generator, pictures = None, None
     if cfg.ckpt is not None:
         generator = load_generator(cfg.ckpt)

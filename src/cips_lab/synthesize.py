@@ -62,6 +62,7 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.pictures import save_picture, tile_images, to_uint8
     from cips_lab.storage import sha256_of
     from cips_lab.streaming import LARGE_PIXELS, TIFF, StreamedPicture, stream_pictures
+    from cips_lab.training.launch import set_float32
 
     output = Path(str(cfg.output)).expanduser()
     if output.suffix and output.suffix.lower() not in SUFFIXES and not output.is_dir():
@@ -69,6 +70,7 @@ def main(cfg: DictConfig) -> None:
     device = cfg.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    set_float32(tf32=False)
     source = generator_file(cfg.ckpt)
     try:
         generator = load_generator(source).to(device)

@@ -14,8 +14,9 @@ from started import Start, free_port, ranks, status_of, until, weights
 
 from cips_lab.cli import conf_folder
 from cips_lab.errors import UserError
+from cips_lab.metrics.precision import exact_float32
 from cips_lab.training import ranks as this_process
-from cips_lab.training.launch import Layout, check_name, layout_of
+from cips_lab.training.launch import Layout, check_name, layout_of, set_float32
 
 TINY = ["experiment=debug", "batch_size=16", "schedule.total_kimg=0.08", "callbacks.samples=null"]
 WATCHED = [*TINY, "data._target_=watching.PreparedBlueMarble", "+callbacks.ranks._target_=watching.Ranks"]
@@ -54,6 +55,22 @@ def test_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(UserError, match="equally many"):
         layout_of(trainer("trainer=cpu"))
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_float32_is_the_same_in_products_and_convolutions(tf32: bool) -> None:
+    """PyTorch's default is not: TF32 in convolutions alone."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        set_float32(tf32)
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
+        with exact_float32():
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+            assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")  # as Lightning asks
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def test_several_machines_need_a_way_to_each_other_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

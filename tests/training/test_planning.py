@@ -203,6 +203,17 @@ def test_half_precision_needs_a_device_that_has_it() -> None:
         planned(*SMALL, "plan.accelerator=v100", "trainer.precision=bf16-mixed")
 
 
+def test_tf32_is_planned_for_where_it_is_asked_for() -> None:
+    assert planned(*SMALL, "trainer.tf32=true", "plan.accelerator=a100").arithmetic == "tf32"
+    assert planned(*SMALL, "plan.accelerator=a100").arithmetic == "fp32"
+    assert (
+        planned(*SMALL, "trainer.tf32=true", "plan.accelerator=a100", "trainer.precision=bf16-mixed").arithmetic
+        == "bf16"
+    )
+    with pytest.raises(UserError, match="v100 has no tf32"):
+        planned(*SMALL, "trainer.tf32=true", "plan.accelerator=v100")
+
+
 def test_durations() -> None:
     assert [duration(x) for x in (3, 300, 10_000, 1e6)] == ["3.0 seconds", "5.0 minutes", "2.8 hours", "11.6 days"]
 

@@ -135,3 +135,12 @@ def set_threads(trainer: DictConfig, processes: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if under_torchrun() else max(1, processes // trainer.num_nodes)
     torch.set_num_threads(trainer.threads or max(1, cores // here))
+
+
+def set_float32(tf32: bool) -> None:
+    """Whether NVIDIA GPUs may round the factors of float32 products to TF32, in matrix products and convolutions alike.
+
+    PyTorch's own default is TF32 for convolutions alone: the generator would be exact and its discriminator not.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = tf32  # by these names and not by fp32_precision, for Lightning asks by them
+    torch.backends.cudnn.allow_tf32 = tf32

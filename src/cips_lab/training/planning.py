@@ -16,7 +16,7 @@ from cips_lab.networks.tiling import choose_tile
 from cips_lab.training.launch import check_batch, set_threads
 from cips_lab.training.rehearsal import KINDS, PHASES, R1, Iteration, forward_flops, rehearsal
 
-# What `trainer.precision` lets matrix products be computed in. PyTorch's default for float32 is no TF32.
+# What `trainer.precision` lets products be computed in; float32 on a GPU with `trainer.tf32` in TF32.
 ARITHMETIC = {"32-true": "fp32", "bf16-mixed": "bf16"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -136,7 +136,7 @@ def make_plan(cfg: DictConfig) -> Plan:
             precision=cfg.trainer.precision,
             accelerator=accelerator,
             rates=rates,
-            arithmetic="given" if cfg.plan.peak_flops is not None else ARITHMETIC[cfg.trainer.precision],
+            arithmetic="given" if cfg.plan.peak_flops is not None else arithmetic_of(cfg.trainer, accelerator),
             utilization=cfg.plan.utilization,
             device_bytes=memory,
             headroom=cfg.plan.headroom,
@@ -144,6 +144,12 @@ def make_plan(cfg: DictConfig) -> Plan:
             tiled=tiled,
             untiled=untiled,
         )
+
+
+def arithmetic_of(trainer: DictConfig, accelerator: str) -> str:
+    """What products are computed in: a key of an accelerator's rates."""
+    arithmetic = ARITHMETIC[trainer.precision]
+    return "tf32" if arithmetic == "fp32" and trainer.tf32 and accelerator != "cpu" else arithmetic
 
 
 def count_planned(trainer: DictConfig) -> int:
@@ -179,7 +185,7 @@ def accelerator_of(cfg: DictConfig, processes: int) -> tuple[str, dict[str, floa
     name = cfg.plan.accelerator
     if name == "auto":
         name = "cpu" if cfg.trainer.accelerator == "cpu" else cfg.plan.default_accelerator
-    arithmetic = ARITHMETIC[cfg.trainer.precision]
+    arithmetic = arithmetic_of(cfg.trainer, name)
     if name == "cpu":
         rates = {arithmetic: measured_rate(cfg.trainer, processes, DTYPES[arithmetic])}
         memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 / processes * cfg.trainer.num_nodes
@@ -264,7 +270,9 @@ def report(plan: Plan) -> str:
         times = (duration(plan.seconds(i, arithmetic)) for i in iterations)
         row(f"  {plan.processes} x {flop(rate)}/s {arithmetic}{'*' * (arithmetic == plan.arithmetic)}", *times)
     if len(plan.rates) > 1:
-        lines.append(f"  * what trainer.precision={plan.precision} computes in")
+        option = f"trainer.precision={plan.precision}" + (", trainer.tf32=true" if plan.arithmetic == "tf32" else "")
+        hint = "; trainer.tf32=true: in tf32" if plan.arithmetic == "fp32" and "tf32" in plan.rates else ""
+        lines.append(f"  * what {option} computes in{hint}")
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -31,7 +31,7 @@ from cips_lab.secrets import guard_logs, redact_arguments, redact_settings
 from cips_lab.storage import disk_full, is_full, quiet_log_when_full, replace_text
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, check_precision, fit_guarded
-from cips_lab.training.launch import Layout, check_batch, check_name, layout_of, set_threads
+from cips_lab.training.launch import Layout, check_batch, check_name, layout_of, set_float32, set_threads
 from cips_lab.training.locking import LOCK, only_run_in, will_start_others
 from cips_lab.training.loggers import close
 from cips_lab.training.parallel import ReplicatedStrategy, WatchedLauncher
@@ -92,6 +92,7 @@ def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) 
     check_precision(guard, cfg.trainer.precision)
     check_name(layout.num_nodes, list(HydraConfig.get().overrides.task))
     set_threads(cfg.trainer, processes)
+    set_float32(cfg.trainer.tf32)
     data = build(cfg.data)
     prepare_once(data.prepare_data)  # before anything is built: what is wrong with the data is told at once
     gan = build_gan(cfg, guard, flip=data.flip)
