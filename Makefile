@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+# A line break within would end the command.
+override ARGS := $(strip $(ARGS))
 # Where run folders go.
 RUNS   ?= runs
 BIN    := $(VENV)/bin
