@@ -53,7 +53,14 @@ def _counted(config: str, precision: str, total_kimg: float) -> Costs | str:
 
     settings: dict[str, Any] = json.loads(config)
     settings |= {
-        "trainer": {"devices": 1, "num_nodes": 1, "accelerator": "gpu", "precision": precision, "threads": None},
+        "trainer": {
+            "devices": 1,
+            "num_nodes": 1,
+            "accelerator": "gpu",
+            "precision": precision,
+            "tf32": False,
+            "threads": None,
+        },
         "schedule": {"total_kimg": total_kimg},
         "plan": PLAN,
     }
