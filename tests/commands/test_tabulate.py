@@ -83,3 +83,13 @@ def test_help_teaches(run: Run) -> None:
     result = run("tabulate", "--help")
     assert result.returncode == 0
     assert "python -m cips_lab.tabulate sweep=runs/ablation" in result.stdout
+
+
+def test_the_notebooks_table_is_that_of_its_runs(run: Run, tmp_path: Path) -> None:
+    """experiments/table3_ablation holds what its command makes of the committed config.yaml and metrics.jsonl."""
+    notebook = Path(__file__).parents[2] / "experiments" / "table3_ablation"
+    result = run("tabulate", f"sweep={notebook / 'runs'}", "output=out", "plots=false")
+    assert result.returncode == 0, result.stderr
+    for name in ("table.md", "table.tex", "table.csv"):
+        assert (tmp_path / "out" / name).read_text() == (notebook / name).read_text(), name
+    assert (notebook / "table.md").read_text() in (notebook / "README.md").read_text()

@@ -21,7 +21,7 @@ from cips_lab.reporting.costs import costs_of
 from cips_lab.reporting.plots import draw
 from cips_lab.reporting.records import Job, read_job, read_sweeps
 from cips_lab.reporting.selection import choose, parse_at
-from cips_lab.reporting.table import Measure, make_table, mark, number, spread
+from cips_lab.reporting.table import Measure, make_table, mark, number, with_spread
 from cips_lab.reporting.variants import TABLE3, components_of, group, known_generator
 from cips_lab.training.planning import make_plan
 
@@ -174,10 +174,13 @@ def test_four_digits(value: float, text: str) -> None:
 
 
 def test_a_deviation_has_its_means_decimals() -> None:
-    assert spread(6.44, 226.1) == "6.4"
-    assert spread(0.00012, 1.257) == "0.0001"  # not 0.000
-    assert spread(None, 1) == ""
-    assert spread(0.0, 1.5) == "0.000"
+    assert with_spread(226.1, 6.44) == "226.1 ± 6.4"
+    assert with_spread(226.1, 16.44) == "226 ± 16"
+    assert with_spread(1226.1, 644.0) == "1226 ± 644"
+    assert with_spread(0.02133, 0.03223) == "0.021 ± 0.032"
+    assert with_spread(1.257, 0.00012) == "1.257 ± 0.0001"  # not 0.000
+    assert with_spread(1.0, None) == "1.000"
+    assert with_spread(1.5, 0.0) == "1.500 ± 0.000"
 
 
 # ------------------------------------------------------------------ refused, left out
@@ -334,4 +337,4 @@ def test_the_console_is_aligned(jobs: list[Job]) -> None:
     assert lines[2].startswith("cips ")
     end = lines[0].index(f"{FD} ↓") + len(f"{FD} ↓")
     assert lines[2][:end].endswith("105.0 ± 7.1*")
-    assert lines[3][:end].endswith("210.0 ± 14.1")
+    assert lines[3][:end].endswith("210 ± 14")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cips_lab.reporting.costs import count, flops
 from cips_lab.reporting.selection import higher_is_better
-from cips_lab.reporting.table import TREATMENT, Mark, Measure, Row, Table, number, spread
+from cips_lab.reporting.table import TREATMENT, Mark, Measure, Row, Table, number, with_spread
 
 FLOOR_LABEL = "floor: real, held out"
 HAS = {True: "+", False: "\N{MINUS SIGN}", None: ""}
@@ -79,8 +79,7 @@ def measure(value: Measure, form: str | None = None) -> str:
     """``12.34 ± 0.56``; the mean alone for one seed."""
     if form is not None:
         return form.format(value.mean)
-    deviation = spread(value.std, value.mean)
-    return f"{number(value.mean)} ± {deviation}" if deviation else number(value.mean)
+    return with_spread(value.mean, value.std)
 
 
 def conditions(table: Table) -> str:

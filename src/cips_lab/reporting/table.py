@@ -292,10 +292,15 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}" if digits <= 8 else f"{value:.3e}"
 
 
-def spread(value: float | None, mean: float) -> str:
-    """A standard deviation to as many decimals as its mean has; empty for None."""
-    if value is None:
-        return ""
-    digits = len(number(mean).partition(".")[2]) if "e" not in number(mean) else 0
-    shown = f"{value:.{digits}f}"
-    return shown if float(shown) or not value else f"{value:.1g}"
+def with_spread(mean: float, deviation: float | None) -> str:
+    """``117.6 ± 6.1``: to two digits of the deviation, no more than the mean has of its own; for None the mean."""
+    own = number(mean)
+    if deviation is None:
+        return own
+    digits = len(own.partition(".")[2]) if "e" not in own else 0
+    if deviation:
+        digits = max(0, min(digits, 1 - math.floor(math.log10(deviation))))
+    shown = f"{deviation:.{digits}f}"
+    if deviation and not float(shown):  # smaller than any digit that the mean shows
+        shown = f"{deviation:.1g}"
+    return f"{own if 'e' in own else f'{mean:.{digits}f}'} ± {shown}"
