@@ -47,10 +47,7 @@ class Report(pl.Callback):
         self._write(trainer, "finished" if reached else "unfinished")
         sweep = sweep_of(Path(trainer.default_root_dir)) if trainer.is_global_zero else None
         if sweep is not None:
-            try:
-                write_sweep_page(sweep, costs=False)
-            except Exception:
-                complain(sweep)
+            refresh_sweep(sweep)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._write(trainer, "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
@@ -75,6 +72,14 @@ def sweep_of(folder: Path) -> Path | None:
     """The folder of the sweep that a run is a job of: the nearest one above with Hydra's multirun.yaml."""
     above = folder.resolve().parents
     return next((parent for parent in above[:3] if (parent / "multirun.yaml").is_file()), None)
+
+
+def refresh_sweep(folder: Path) -> None:
+    """Write a sweep's page as it stands, without counting FLOPs; what goes wrong is logged, and no more."""
+    try:
+        write_sweep_page(folder, costs=False)
+    except Exception:
+        complain(folder)
 
 
 def complain(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cips_lab.errors import UserError
+from cips_lab.storage import replace_text
 
 STATUS, OVERRIDES = "status.json", "overrides.yaml"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
@@ -46,9 +47,8 @@ def write_status(
         value: the best evaluation so far, of the metric ``callbacks.evaluation.best``; None where there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{STATUS}.partial"
-    partial.write_text(json.dumps({"state": state, "kimg": kimg, "error": error, "value": value}) + "\n")
-    partial.replace(folder / STATUS)
+    content = {"state": state, "kimg": kimg, "error": error, "value": value}
+    replace_text(folder / STATUS, json.dumps(content) + "\n")
 
 
 def write_overrides(folder: Path, overrides: list[str]) -> None:

@@ -240,7 +240,10 @@ class Sweep(Callback):
             return
         found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
         shutil.rmtree(folder.parent)
-        write_page(Path(config.hydra.sweep.dir))
+        if config.callbacks.get("report") is not None and any(began(outcome) for outcome in found.values()):
+            from cips_lab.callbacks.report import refresh_sweep  # when all jobs have ended: it is heavy
+
+            refresh_sweep(Path(config.hydra.sweep.dir))  # a job that failed last could not write it
         print(summary(config.hydra.sweep.dir, found), flush=True)
         if any(outcome["state"] == status.FAILED for outcome in found.values()):
             sys.exit(1)
@@ -278,14 +281,9 @@ def records_of(sweep: Path) -> Path:
     return sweep / RECORDS / launch_time()
 
 
-def write_page(folder: Path) -> None:
-    """The sweep's report.html as it ended: a job that failed last could not write it itself."""
-    from cips_lab.reporting.sweep_page import write_sweep_page  # when all jobs have ended: it is heavy
-
-    try:
-        write_sweep_page(folder, costs=False)
-    except Exception:  # no job was evaluated, or a folder cannot be read: the sweep itself has ended all the same
-        log.debug("report.html of %s could not be written", folder, exc_info=True)
+def began(outcome: dict[str, Any]) -> bool:
+    """Whether a job left a run folder; one that was refused did not."""
+    return (Path(outcome["folder"]) / "config.yaml").is_file()
 
 
 def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
@@ -298,5 +296,7 @@ def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
         lines.append(f"  {name}: {outcome['error']}")
     if failed:
         lines.append("the same command tries these again and leaves the others as they are")
-    lines += [f"page: {folder}/report.html", f"table: python -m cips_lab.tabulate sweep={folder}"]
+    if (Path(folder) / "report.html").is_file():
+        lines.append(f"page: {folder}/report.html")
+    lines.append(f"table: python -m cips_lab.tabulate sweep={folder}")
     return "\n".join(lines)
