@@ -4,7 +4,8 @@
 
 Everything is measured in one run, ours and the reference in turn, and given as medians and ratios: machines are noisy,
 and what disturbs one disturbs both. "Limit" is the rate of this machine's matrix product, measured in the same turns.
-Each runs in a process of its own, ours with what our commands set for a process (cips_lab.runtime), the reference as
+Each runs in a process of its own, ours with what our commands set for a process
+(cips_lab.processes.runtime), the reference as
 PyTorch comes.
 """
 
@@ -22,12 +23,12 @@ from hydra.utils import instantiate
 from benchmarks import reference
 from benchmarks.manifolds import in_own_process
 from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, Worker, interleaved, matrix_product, peak_memory
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.networks import tiling
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.planning.meters import FlopCounter
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
-from cips_lab.training.metering import FlopCounter
 
 Row = dict[str, Any]
 Setups = dict[str, Callable[[], Part]]

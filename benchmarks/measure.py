@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from cips_lab import runtime
+from cips_lab.processes import runtime
 
 Part = Callable[[], object]
 
@@ -59,7 +59,8 @@ class Worker:
 
     Args:
         setup: makes the part, in the process.
-        tuned: whether the process is set up as our commands are (`cips_lab.runtime`). The reference is not: it is what
+        tuned: whether the process is set up as our commands are (`cips_lab.processes.runtime`). The reference is not:
+            it is what
             one gets who types the formulas into PyTorch.
     """
 

@@ -13,13 +13,13 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from cips_lab.cli import build, conf_folder
+from cips_lab.configuration import build, conf_folder
 from cips_lab.data.datamodule import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.processes.layout import check_batch, count_processes
 from cips_lab.training.gan import GAN
-from cips_lab.training.launch import check_batch, count_processes
 from cips_lab.training.objective import Objective
 
 CONF = conf_folder()

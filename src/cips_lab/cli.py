@@ -3,28 +3,19 @@
 import functools
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cips_lab import runtime
+from cips_lab.configuration import conf_folder
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
-from cips_lab.secrets import redact
-from cips_lab.training.ranks import register_resolvers
+from cips_lab.files.secrets import redact
+from cips_lab.processes import runtime
+from cips_lab.processes.ranks import register_resolvers
 
 register_resolvers()  # of conf/
-
-
-def conf_folder() -> Path:
-    """`conf/`: inside the installed package, or at the top of the repository in an editable install."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def command(config_name: str, folder: str = "") -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -60,16 +51,3 @@ def command(config_name: str, folder: str = "") -> Callable[[Callable[[DictConfi
         return hydra.main(version_base="1.3", config_path=str(conf_folder() / folder), config_name=config_name)(guarded)
 
     return decorate
-
-
-def build(config: DictConfig, **extra: Any) -> Any:
-    """Instantiate a config group; what its constructor refuses becomes a `UserError` with the constructor's words."""
-    try:
-        return instantiate(config, _convert_="all", **extra)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, (TypeError, ValueError)):
-            raise UserError(str(cause)) from error
-        raise

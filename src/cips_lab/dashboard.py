@@ -8,7 +8,7 @@ from cips_lab.cli import command
 @command("dashboard")
 def main(cfg: DictConfig) -> None:
     """Check, build, and save or print."""
-    from cips_lab.reporting.dashboard import make_dashboards
+    from cips_lab.tracking.dashboard import make_dashboards
 
     for line in make_dashboards(cfg):
         print(line)

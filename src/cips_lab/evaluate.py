@@ -5,7 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cips_lab.cli import build, command
+from cips_lab.cli import command
+from cips_lab.configuration import build
 from cips_lab.errors import UserError
 
 
@@ -29,15 +30,15 @@ def main(cfg: DictConfig) -> None:
 
     from lightning_fabric import Fabric
 
-    from cips_lab.callbacks.evaluation import sentence
-    from cips_lab.callbacks.wandb_evaluation import record_evaluation
     from cips_lab.data.dataset import FixedSizeDataset
     from cips_lab.data.sources import open_source
     from cips_lab.interop.native import load_generator
+    from cips_lab.launch.run import quiet_libraries
     from cips_lab.metrics.evaluator import Evaluator
-    from cips_lab.metrics.samples import samples
-    from cips_lab.training.launch import count_processes, set_float32, set_threads
-    from cips_lab.training.run import quiet_libraries
+    from cips_lab.metrics.results import sentence
+    from cips_lab.processes.layout import count_processes, set_float32, set_threads
+    from cips_lab.render.scene import samples
+    from cips_lab.tracking.wandb_evaluation import record_evaluation
 
     quiet_libraries()
     processes = count_processes(cfg.trainer)

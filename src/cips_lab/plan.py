@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
     if output is not None and (output.suffix != ".json" or output.is_dir()):
         raise UserError(f"output={output}: expected the name of a .json file")
 
-    from cips_lab.training.planning import make_plan, report  # heavy, and so after what can be refused without it
+    from cips_lab.planning.plan import make_plan, report  # heavy, and so after what can be refused without it
 
     plan = make_plan(cfg)
     print(report(plan))

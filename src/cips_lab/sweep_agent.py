@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--goal", choices=("minimize", "maximize"), help="minimize, or what the sweep's option says")
     options = parser.parse_intermixed_args(arguments)
     try:
-        from cips_lab.reporting.wandb_sweep import build_sweep, to_yaml
+        from cips_lab.tracking.wandb_sweep import build_sweep, to_yaml
 
         sweep = build_sweep(options.overrides, options.method, options.metric, options.goal)
         output = options.output or Path(f"sweep-{sweep['name']}.yaml")

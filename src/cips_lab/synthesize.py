@@ -55,14 +55,14 @@ def main(cfg: DictConfig) -> None:
     import torch
     from tqdm import tqdm
 
+    from cips_lab.files.whole import sha256_of
     from cips_lab.interop.native import generator_file, load_generator
     from cips_lab.networks.cips import CIPSGenerator
     from cips_lab.networks.coordinates import image_grid
     from cips_lab.networks.mapping import latents_of_seeds
-    from cips_lab.pictures import save_picture, tile_images, to_uint8
-    from cips_lab.storage import sha256_of
-    from cips_lab.streaming import LARGE_PIXELS, TIFF, StreamedPicture, stream_pictures
-    from cips_lab.training.launch import set_float32
+    from cips_lab.processes.layout import set_float32
+    from cips_lab.render.pictures import save_picture, tile_images, to_uint8
+    from cips_lab.render.streaming import LARGE_PIXELS, TIFF, StreamedPicture, stream_pictures
 
     output = Path(str(cfg.output)).expanduser()
     if output.suffix and output.suffix.lower() not in SUFFIXES and not output.is_dir():

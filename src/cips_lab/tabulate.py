@@ -17,10 +17,10 @@ def main(cfg: DictConfig) -> None:
 
     from cips_lab.reporting import formats, plots
     from cips_lab.reporting.options import texts
-    from cips_lab.reporting.records import read_sweeps
     from cips_lab.reporting.selection import parse_at
     from cips_lab.reporting.table import make_table
-    from cips_lab.reporting.wandb_table import log_table
+    from cips_lab.runs.records import read_sweeps
+    from cips_lab.tracking.wandb_table import log_table
 
     sweeps = [Path(name).expanduser() for name in texts(cfg, "sweep") or []]
     output = sweeps[0] if cfg.output is None else Path(str(cfg.output)).expanduser()

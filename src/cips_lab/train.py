@@ -17,12 +17,12 @@ def main(cfg: DictConfig) -> float | None:
     With --multirun this is called for each job, starts it as a command of its own, and returns its best evaluation.
     """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from cips_lab.training.sweep import run_job
+        from cips_lab.launch.sweep import run_job
 
         return run_job(cfg)
-    from cips_lab.training.ranks import is_first_of_all
-    from cips_lab.training.run import discard_if_unused, train
-    from cips_lab.training.status import end_with_supervisor, note_end
+    from cips_lab.launch.run import discard_if_unused, train
+    from cips_lab.processes.ranks import is_first_of_all
+    from cips_lab.runs.status import end_with_supervisor, note_end
 
     end_with_supervisor()
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -5,8 +5,8 @@ import torch
 from benchmarks import measure, reference
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.planning.meters import FlopCounter
 from cips_lab.training.losses import r1_penalty
-from cips_lab.training.metering import FlopCounter
 
 
 def randomised(network: torch.nn.Module) -> None:

@@ -14,10 +14,10 @@ import wandb_workspaces.workspaces as ws
 import wandb_workspaces.workspaces.internal as workspace_models
 from hydra import compose, initialize_config_dir
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.errors import UserError
-from cips_lab.reporting.dashboard import make_dashboards
-from cips_lab.reporting.wandb_curves import Curve, curves_of
+from cips_lab.tracking.dashboard import make_dashboards
+from cips_lab.tracking.wandb_curves import Curve, curves_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb_workspaces.*")

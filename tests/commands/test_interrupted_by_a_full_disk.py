@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cips_lab.interop.integrity import damage
-from cips_lab.interop.native import checkpoint_folders
+from cips_lab.runs.checkpoints import checkpoint_folders, damage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cips_lab.interop.integrity import damage
+from cips_lab.runs.checkpoints import damage
 
 ENDLESS = ["experiment=debug", "schedule.total_kimg=9000", "schedule.checkpoint_kimg=1000", "schedule.sample_kimg=1000"]
 Start = Callable[..., subprocess.Popen[str]]

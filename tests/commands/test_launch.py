@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from started import Start, free_port, ranks, status_of, until, weights
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.errors import UserError
-from cips_lab.metrics.precision import exact_float32
-from cips_lab.training import ranks as this_process
-from cips_lab.training.launch import Layout, check_name, layout_of, set_float32
+from cips_lab.metrics.float32 import exact_float32
+from cips_lab.processes import ranks as this_process
+from cips_lab.processes.layout import Layout, check_name, layout_of, set_float32
 
 TINY = ["experiment=debug", "batch_size=16", "schedule.total_kimg=0.08", "callbacks.samples=null"]
 WATCHED = [*TINY, "data._target_=watching.PreparedBlueMarble", "+callbacks.ranks._target_=watching.Ranks"]

@@ -19,13 +19,13 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from cips_lab import streaming
 from cips_lab.errors import UserError
 from cips_lab.interop.native import load_generator, save_generator
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
-from cips_lab.pictures import to_uint8
-from cips_lab.streaming import StreamedPicture, check_format, stream_pictures
+from cips_lab.render import streaming
+from cips_lab.render.pictures import to_uint8
+from cips_lab.render.streaming import StreamedPicture, check_format, stream_pictures
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OPTIONS = {"resolution": 16, "width": 16, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
@@ -224,7 +224,8 @@ def test_memory_does_not_grow_with_the_picture(weights: Path, tmp_path: Path) ->
         import re, sys, torch
         from pathlib import Path
         from cips_lab import load_generator
-        from cips_lab.streaming import StreamedPicture, stream_pictures
+        from cips_lab.render.streaming import StreamedPicture
+        from cips_lab.render.streaming import stream_pictures
         generator = load_generator(sys.argv[1])
         for side in 1024, 3072:
             stream_pictures(generator, [torch.zeros(8)], [StreamedPicture(Path(f"{side}.tif"), side, side, {})])

@@ -15,10 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from started import Start, lines, ranks, status_of, until
 
-from cips_lab.cli import conf_folder
-from cips_lab.training import status
-from cips_lab.training.naming import name_of, swept_keys
-from cips_lab.training.sweep import RECORDS, is_finished, keys_of, mistake_in, quoted, summary
+from cips_lab.configuration import conf_folder
+from cips_lab.launch.naming import name_of, swept_keys
+from cips_lab.launch.sweep import RECORDS, is_finished, keys_of, mistake_in, quoted, summary
+from cips_lab.runs import status
 
 TINY = ["experiment=debug", "callbacks.samples=null"]
 WATCHED = [*TINY, "+callbacks.ranks._target_=watching.Ranks"]

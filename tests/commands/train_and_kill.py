@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cips_lab.training.run  # noqa: F401 - all that takes long to import
-from cips_lab import storage
+import cips_lab.launch.run  # noqa: F401 - all that takes long to import
 from cips_lab.callbacks import metrics
+from cips_lab.files import whole
 from cips_lab.train import main
 
 
@@ -60,7 +60,7 @@ def at_third_rename(action: Callable[[Callable[[], Any]], None]) -> None:
 
 def in_a_line() -> None:
     """Half of the third line of metrics.jsonl is on disk."""
-    original, seen = storage.append_line, []
+    original, seen = whole.append_line, []
 
     def append_line(path: Path, line: str) -> None:
         seen.append(line)

@@ -13,9 +13,10 @@ from torch import nn
 
 import cips_lab
 from cips_lab.errors import UserError
-from cips_lab.interop.native import FORMAT, checkpoint_folders, generator_file, load_generator, save_generator
+from cips_lab.interop.native import FORMAT, generator_file, load_generator, save_generator
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.runs.checkpoints import checkpoint_folders
 
 CIPS: dict[str, Any] = {
     "_target_": "cips_lab.networks.cips.CIPSGenerator",

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.errors import UserError
 from cips_lab.metrics.evaluator import Evaluator, Real, Results

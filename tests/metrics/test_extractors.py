@@ -18,7 +18,7 @@ from torchvision.models import vgg16
 
 from cips_lab.errors import UserError
 from cips_lab.metrics.extractors import Extractor, load_extractor
-from cips_lab.metrics.precision import exact_float32
+from cips_lab.metrics.float32 import exact_float32
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.stylegan2 import ModulatedConv2d, StyledLayer, StyleGAN2Generator, upsample
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.stylegan2 import StyleGAN2Generator

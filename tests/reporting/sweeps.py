@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 
 CONDITIONS: dict[str, Any] = {
     "num_samples": 100,

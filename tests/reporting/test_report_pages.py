@@ -17,9 +17,9 @@ from sweeps import FD, make_run, make_sweep
 from cips_lab.reporting import grids, page
 from cips_lab.reporting.curves import MOST_POINTS, across_seeds, evaluation_charts, line, training_charts
 from cips_lab.reporting.grids import BUDGET, frame, thinned
-from cips_lab.reporting.records import read_job, read_sweeps
 from cips_lab.reporting.run_page import reach, run_page, write_run_page
 from cips_lab.reporting.sweep_page import write_sweep_page
+from cips_lab.runs.records import read_job, read_sweeps
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(1)>"&'{{ 7 * 7 }}"""
 VOID = {"meta", "link", "img", "input", "br", "wbr"}

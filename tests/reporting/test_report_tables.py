@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweeps import FD, make_run, make_sweep
 
-from cips_lab.cli import conf_folder
+from cips_lab.configuration import conf_folder
 from cips_lab.errors import UserError
+from cips_lab.planning.costs import costs_of
+from cips_lab.planning.plan import make_plan
 from cips_lab.reporting import formats
-from cips_lab.reporting.costs import costs_of
 from cips_lab.reporting.plots import draw
-from cips_lab.reporting.records import Job, read_job, read_sweeps
 from cips_lab.reporting.selection import choose, parse_at
 from cips_lab.reporting.table import Measure, make_table, mark, number, with_spread
 from cips_lab.reporting.variants import TABLE3, components_of, group, known_generator
-from cips_lab.training.planning import make_plan
+from cips_lab.runs.records import Job, read_job, read_sweeps
 
 GENERATORS = sorted(path.stem for path in (conf_folder() / "generator").glob("*.yaml"))
 

@@ -177,7 +177,7 @@ def read_reference(path: Path) -> None:
 
 
 def read_settings(path: Path) -> None:
-    from cips_lab import untrusted
+    from cips_lab.files import untrusted
 
     assert isinstance(untrusted.read_settings(path), dict)
 
@@ -203,8 +203,8 @@ def resumer() -> Callable[[Path], None]:
 
     from tiny import MemoryDataModule, build_gan, make_trainer
 
-    from cips_lab.training.resuming import restoring
-    from cips_lab.training.run import quiet_libraries, resume
+    from cips_lab.launch.resume import restoring
+    from cips_lab.launch.run import quiet_libraries, resume
 
     quiet_libraries()
 

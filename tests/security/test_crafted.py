@@ -17,14 +17,14 @@ from safetensors.torch import save_file
 
 from cips_lab import load_generator
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import read_settings, read_torch
 from cips_lab.interop import official
 from cips_lab.interop.native import FORMAT, save_generator
+from cips_lab.launch.resume import check_checkpoint
+from cips_lab.launch.run import refuse_another_run
 from cips_lab.metrics.extractors import load_extractor
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
-from cips_lab.training.resuming import check_checkpoint
-from cips_lab.training.run import refuse_another_run
-from cips_lab.untrusted import read_settings, read_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
@@ -165,8 +165,8 @@ def test_a_checkpoint_that_does_not_fit_is_told(
     from tiny import MemoryDataModule, build_gan, fit, make_trainer
 
     from cips_lab.callbacks.checkpoints import Checkpoints
-    from cips_lab.training.resuming import restoring
-    from cips_lab.training.run import resume
+    from cips_lab.launch.resume import restoring
+    from cips_lab.launch.run import resume
 
     fit(build_gan(), tmp_path, 1, Checkpoints(0.008))
     path = tmp_path / "checkpoints" / "kimg-00000.008" / "training.ckpt"

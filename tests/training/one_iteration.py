@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cips_lab.cli import build, conf_folder
+from cips_lab.configuration import build, conf_folder
+from cips_lab.launch.run import quiet_libraries
 from cips_lab.networks.cips import to_images
 from cips_lab.training.gan import GAN
-from cips_lab.training.run import quiet_libraries
 
 
 class Grey(Dataset):

@@ -28,7 +28,7 @@ LIMIT = 240  # seconds: a machine may be slow, but a hang is a failure
 def context() -> ForkServerContext:
     """The server that forks: torch and Lightning are imported in it once."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["torch", "pytorch_lightning", "cips_lab.training.run"])
+    server.set_forkserver_preload(["torch", "pytorch_lightning", "cips_lab.launch.run"])
     return server
 
 

@@ -14,16 +14,18 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import GENERATOR_CONFIG, MemoryDataModule, build_gan, fit, make_trainer
 
-from cips_lab import load_generator, storage
+from cips_lab import load_generator
 from cips_lab.callbacks import checkpoints as checkpoints_module
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.callbacks.clock import check_schedule, gan_of, is_due, kimg_label
 from cips_lab.callbacks.metrics import MetricsLog, drop_lines_after
 from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.callbacks.samples import SampleGrids
 from cips_lab.errors import UserError
-from cips_lab.interop.native import checkpoint_folders
-from cips_lab.training.run import images_of
+from cips_lab.files import whole as files_whole
+from cips_lab.launch.run import images_of
+from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.runs.folder import kimg_label
+from cips_lab.training.clock import check_schedule, gan_of, is_due
 
 # ------------------------------------------------------------------ the clock
 
@@ -184,7 +186,7 @@ def test_a_save_that_fails_midway_leaves_nothing_with_a_name(
 
     gan, trainer = build_gan(), make_trainer(tmp_path, 3, Checkpoints(every_kimg=0.008, keep=1))
     with monkeypatch.context() as patch:
-        owner = {"save_generator": checkpoints_module, "flush": storage, "save_checkpoint": trainer}[fails]
+        owner = {"save_generator": checkpoints_module, "flush": files_whole, "save_checkpoint": trainer}[fails]
         patch.setattr(owner, fails, disk_full)
         with pytest.raises(OSError, match="no space left"):
             trainer.fit(

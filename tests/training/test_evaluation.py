@@ -13,14 +13,16 @@ from tiny import PICTURES, MemoryDataModule, build_gan, make_trainer
 from cips_lab import load_generator
 from cips_lab.callbacks import evaluation as module
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.callbacks.evaluation import Evaluation, curves, evaluations, is_better, table
+from cips_lab.callbacks.evaluation import Evaluation
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.errors import UserError
 from cips_lab.metrics.evaluator import Evaluator
-from cips_lab.metrics.samples import samples
+from cips_lab.metrics.results import curves, is_better, table
 from cips_lab.networks.mapping import latents_of_seeds
-from cips_lab.pictures import quantize
+from cips_lab.render.pictures import quantize
+from cips_lab.render.scene import samples
+from cips_lab.runs.records import evaluations
 
 FEW, FULL = 10, 14
 

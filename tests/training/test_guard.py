@@ -17,7 +17,7 @@ from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.errors import UserError
-from cips_lab.interop.native import checkpoint_folders
+from cips_lab.runs.checkpoints import checkpoint_folders
 from cips_lab.training.draws import draw_latents
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, NonFinite, check_precision, fit_guarded, poisoned, seed_after

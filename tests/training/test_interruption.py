@@ -15,12 +15,12 @@ from tiny import MemoryDataModule, build_gan, fit, make_trainer
 
 from cips_lab.callbacks import interruption as module
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.callbacks.evaluation import evaluations
 from cips_lab.callbacks.interruption import Interruption, ask_slurm_to_requeue, slurm_job
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.errors import Interrupted
-from cips_lab.interop.integrity import sound_checkpoints
-from cips_lab.training.signals import StopSignals
+from cips_lab.processes.signals import StopSignals
+from cips_lab.runs.checkpoints import sound_checkpoints
+from cips_lab.runs.records import evaluations
 
 
 class At(pl.Callback):
@@ -117,7 +117,7 @@ def test_before_training_begins_a_signal_ends_at_once_unless_others_wait() -> No
 def test_processes_that_are_started_are_not_killed_before_they_can_handle_signals() -> None:
     """What `begin_training(launching=True)` holds back is inherited, and comes when the child has handlers."""
     child = (
-        "import os, sys, time; from cips_lab.training.signals import StopSignals\n"
+        "import os, sys, time; from cips_lab.processes.signals import StopSignals\n"
         "print('ready', flush=True); sys.stdin.readline()\n"  # signalled in between
         "with StopSignals(alone=False) as signals: print(signals.received.name, flush=True)\n"
     )

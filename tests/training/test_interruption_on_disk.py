@@ -17,13 +17,13 @@ from runs import assert_equal, evaluation, names
 from tiny import build_gan, fit
 
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.callbacks.clock import kimg_label
 from cips_lab.errors import DiskFull, RunInUse, UserError
-from cips_lab.interop.integrity import damage, sound_checkpoints
-from cips_lab.interop.native import images_of
-from cips_lab.storage import append_line, replace_text
-from cips_lab.training import locking, ranks
-from cips_lab.training.locking import HOLDER, only_run_in
+from cips_lab.files.whole import append_line, replace_text
+from cips_lab.processes import ranks
+from cips_lab.runs import lock as locking
+from cips_lab.runs.checkpoints import damage, images_of, sound_checkpoints
+from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.lock import HOLDER, only_run_in
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +61,18 @@ def test_retention_of_a_run(tmp_path: Path) -> None:
 
 
 def test_nothing_is_removed_before_a_newer_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cips_lab import storage
+    from cips_lab.files import whole
 
     events: list[str] = []
-    flush, rmtree = storage.flush, storage.shutil.rmtree
-    monkeypatch.setattr(storage, "flush", lambda p: (events.append(f"flush {p.name}"), flush(p)))
+    flush, rmtree = whole.flush, whole.shutil.rmtree
+    monkeypatch.setattr(whole, "flush", lambda p: (events.append(f"flush {p.name}"), flush(p)))
 
     def remove(path: Path, **options: Any) -> None:
         if path.exists():
             events.append(f"remove {path.name}")
         rmtree(path, **options)
 
-    monkeypatch.setattr(storage.shutil, "rmtree", remove)
+    monkeypatch.setattr(whole.shutil, "rmtree", remove)
     fit(build_gan(), tmp_path, 2, Checkpoints(every_kimg=0.008, keep=1))
     old, new = (f"kimg-00000.0{n}" for n in ("08", "16"))
     removed = events.index(f"remove .partial-removed-{old}")
@@ -158,7 +158,7 @@ def test_leftovers_of_a_killed_run_go_and_a_damaged_best_begins_anew(
 
 
 HOLD = (
-    "import sys; from pathlib import Path; from cips_lab.training.locking import only_run_in\n"
+    "import sys; from pathlib import Path; from cips_lab.runs.lock import only_run_in\n"
     "with only_run_in(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()\n"
 )
 
@@ -222,12 +222,12 @@ def test_without_locks_there_is_a_warning(
 
 
 def test_a_checkpoint_that_cannot_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cips_lab import storage
+    from cips_lab.files import whole
 
     fit(build_gan(), tmp_path, 1, Checkpoints(every_kimg=0.008))
     before = {p.name: p.read_bytes() for p in (tmp_path / "checkpoints" / "kimg-00000.008").iterdir()}
-    usage = storage.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: usage._replace(free=5000))
+    usage = whole.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(whole.shutil, "disk_usage", lambda path: usage._replace(free=5000))
     checkpoint = tmp_path / "checkpoints" / "kimg-00000.008" / "training.ckpt"
     with pytest.raises(DiskFull) as caught:
         fit(build_gan(), tmp_path, 2, Checkpoints(every_kimg=0.008, keep=1), checkpoint=checkpoint)
@@ -259,7 +259,7 @@ def test_a_file_that_does_not_fit_is_as_it_was(tmp_path: Path) -> None:
     append_line(tmp_path / "lines", "x" * 700)
     replace_text(tmp_path / "text", "old")
     program = (
-        "from pathlib import Path; from cips_lab.storage import append_line, replace_text, is_full\n"
+        "from pathlib import Path; from cips_lab.files.whole import append_line, replace_text, is_full\n"
         "for write, name, text in ((append_line, 'lines', 'y' * 700), (replace_text, 'text', 'z' * 2000)):\n"
         "    try: write(Path(name), text)\n"
         "    except OSError as error: print(is_full(error), error.filename)\n"

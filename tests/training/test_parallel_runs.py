@@ -12,9 +12,9 @@ from tiny import build_gan
 from torch import Tensor
 
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.interop.native import checkpoint_folders
-from cips_lab.training.parallel import average
-from cips_lab.training.run import split_groups
+from cips_lab.launch.run import split_groups
+from cips_lab.processes.collectives import mean_over_processes
+from cips_lab.runs.checkpoints import checkpoint_folders
 
 BATCH, ITERATIONS = 16, 20
 TOLERANCE = 1e-4
@@ -31,7 +31,7 @@ class Recorder(pl.Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-        self.rows.append({name: float(average(value)) for name, value in pl_module.statistics.items()})
+        self.rows.append({name: float(mean_over_processes(value)) for name, value in pl_module.statistics.items()})
         pl_module.statistics = {}
 
 

@@ -19,9 +19,9 @@ from tiny import MemoryDataModule, build_gan
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.stop import StopAtTotal
-from cips_lab.interop.native import checkpoint_folders
+from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.tracking.loggers import csv_logger, tensorboard_logger
 from cips_lab.training.gan import GAN
-from cips_lab.training.loggers import csv_logger, tensorboard_logger
 
 TOTAL = 13  # iterations; R1 at even ones, a checkpoint every second, a line of metrics.jsonl every third
 # Where the run is killed, time after time: (iteration, what has just been done).

@@ -13,9 +13,9 @@ from cips_lab.data.dataset import ArrayDataset
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.processes.strategy import ReplicatedStrategy
 from cips_lab.training.gan import GAN
 from cips_lab.training.objective import Objective
-from cips_lab.training.parallel import ReplicatedStrategy
 
 PICTURES = 22  # not a multiple of any batch: an epoch ends within one
 

@@ -4,9 +4,9 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
-from cips_lab.callbacks.clock import gan_of
 from cips_lab.errors import UserError
-from cips_lab.training.parallel import is_distributed
+from cips_lab.processes.collectives import is_distributed
+from cips_lab.training.clock import gan_of
 
 
 class SameMoment(pl.Callback):

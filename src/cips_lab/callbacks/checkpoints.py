@@ -9,12 +9,13 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from torch.utils._pytree import tree_leaves
 
-from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
 from cips_lab.callbacks.departure import leave_quietly
 from cips_lab.errors import STATUS_MISTAKE, DiskFull
-from cips_lab.interop.integrity import damage, set_aside, write_manifest
-from cips_lab.interop.native import checkpoint_folders, images_of, save_generator
-from cips_lab.storage import WholeOrNone, check_space, disk_full, flush, is_full, remove_folder, remove_leftovers
+from cips_lab.files.whole import WholeOrNone, check_space, disk_full, flush, is_full, remove_folder, remove_leftovers
+from cips_lab.interop.native import save_generator
+from cips_lab.runs.checkpoints import checkpoint_folders, damage, images_of, set_aside, write_manifest
+from cips_lab.runs.folder import kimg_label
+from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)

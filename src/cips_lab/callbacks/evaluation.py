@@ -13,17 +13,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cips_lab.callbacks.checkpoints import write_checkpoint
-from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
 from cips_lab.callbacks.interruption import EvaluationAbandoned, interruption_of, telling_of_a_full_disk
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.data.datamodule import BaseDataModule
 from cips_lab.errors import UserError
-from cips_lab.metrics import defaults
-from cips_lab.metrics.defaults import FLOOR, HIGHER_IS_BETTER
+from cips_lab.files.whole import append_line, remove_folder, replace_text
+from cips_lab.metrics import constants
+from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
-from cips_lab.metrics.samples import samples
-from cips_lab.storage import append_line, remove_folder, replace_text
+from cips_lab.metrics.results import curves, is_better, sentence, table
+from cips_lab.render.scene import samples
+from cips_lab.runs.checkpoints import best_checkpoints, best_so_far
+from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.records import evaluations
+from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
@@ -59,7 +63,7 @@ class Evaluation(pl.Callback):
     ) -> None:
         if num_samples < 1:
             raise UserError(f"callbacks.evaluation.num_samples={num_samples}: must be at least 1")
-        if best is not None and best not in (evaluator.names or defaults.NAMES):
+        if best is not None and best not in (evaluator.names or constants.NAMES):
             raise UserError(f"callbacks.evaluation.best={best}: not among metrics.names={list(evaluator.names or [])}")
         self.evaluator = evaluator
         self.every_kimg = every_kimg
@@ -164,97 +168,3 @@ class Evaluation(pl.Callback):
 
 
 # ---------------------------------------------------------------------------------------------- records
-
-
-def evaluations(folder: Path) -> list[dict[str, Any]]:
-    """The evaluations of a run, oldest first: those lines of metrics.jsonl that name an extractor."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:  # cut short when the run was killed
-            continue
-    return [record for record in records if "extractor" in record]
-
-
-def best_checkpoints(folder: Path) -> list[Path]:
-    """checkpoints/best-kimg-*; more than one only if the run was killed between writing one and removing another."""
-    return sorted((folder / "checkpoints").glob("best-kimg-*"))
-
-
-def best_so_far(folder: Path) -> dict[str, Any] | None:
-    """The evaluation that belongs to the best checkpoint, or None."""
-    kept = best_checkpoints(folder)
-    return json.loads((kept[-1] / "metrics.json").read_text()) if kept else None
-
-
-def is_better(record: Results, key: str, best: dict[str, Any] | None) -> bool:
-    """Whether an evaluation is the best so far; one of another number of samples or network cannot be compared."""
-    if best is None or key not in best:
-        return True
-    comparable = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
-    if any(record[name] != best[name] for name in comparable):
-        return False
-    new, old = float(record[key]), float(best[key])
-    return new > old if key in HIGHER_IS_BETTER else new < old
-
-
-def shown(record: dict[str, Any]) -> list[str]:
-    """The names of a record's metrics, in their order, without errors and counts."""
-    distances = [name for name in record if name == "fid" or name.startswith("fd_")]
-    return [*distances, *(n for n in ("kid", "isc", "precision", "recall", "density", "coverage") if n in record)]
-
-
-def network_of(record: dict[str, Any], name: str) -> str:
-    """The extractor that a metric was computed with."""
-    of_manifolds = name in ("precision", "recall", "density", "coverage")
-    return str(record["manifold_extractor" if of_manifolds else "extractor"])
-
-
-def curves(record: dict[str, Any]) -> dict[str, float]:
-    """For loggers: ``<extractor>-<samples>/<metric>``, so that no curve mixes networks or numbers of samples."""
-    values = {"kimg": record["kimg"]}
-    for name in shown(record):
-        for prefix in ("", FLOOR):
-            count = record.get(f"{prefix}num_samples")
-            if prefix + name in record:
-                values[f"{network_of(record, name)}-{count}/{prefix.replace('/', ' ')}{name}"] = record[prefix + name]
-    return values
-
-
-def sentence(record: dict[str, Any]) -> str:
-    """One line for the console."""
-    values = ", ".join(f"{name} {record[name]:.4g}" for name in shown(record))
-    networks = record["extractor"]
-    if record["manifold_extractor"] != networks:
-        networks += f", {record['manifold_extractor']}"
-    counts = f"{record['num_samples']} samples against {record['num_real']} real"
-    return f"{values} ({counts}, {networks})"
-
-
-def table(records: list[dict[str, Any]]) -> str:
-    """Evaluations as Markdown, one table for each number of samples and network; the floor is the last row."""
-    parts = []
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for record in records:
-        key = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
-        groups.setdefault(tuple(record[name] for name in key), []).append(record)
-    for group in groups.values():
-        first, last = group[0], group[-1]
-        names = shown(first)
-        rows = [["kimg", *names]]
-        rows += [[f"{r['kimg']:g}", *(f"{r[name]:.4f}" for name in names)] for r in group]
-        caption = f"{first['num_samples']} samples against {first['num_real']} real pictures, {first['extractor']}"
-        if first["manifold_extractor"] != first["extractor"]:
-            caption += f" ({first['manifold_extractor']} for precision, recall, density and coverage)"
-        if FLOOR + "num_samples" in last:
-            rows.append(["floor", *(f"{last[FLOOR + n]:.4f}" if FLOOR + n in last else "" for n in names)])
-            caption += f"; floor: {last[FLOOR + 'num_samples']} held-out real pictures instead of generated ones"
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-        lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
-        parts.append(caption + ":\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts)

@@ -14,12 +14,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.callbacks.clock import gan_of
 from cips_lab.callbacks.departure import leave_quietly
 from cips_lab.errors import STATUS_MISTAKE, STATUS_REQUEUE, DiskFull, Interrupted
-from cips_lab.storage import disk_full, is_full
-from cips_lab.training.ranks import INTERACTIVE
-from cips_lab.training.signals import AGAIN, StopSignals, in_submitit
+from cips_lab.files.whole import disk_full, is_full
+from cips_lab.processes.ranks import INTERACTIVE
+from cips_lab.processes.signals import AGAIN, StopSignals, in_submitit
+from cips_lab.training.clock import gan_of
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cips_lab.callbacks.clock import gan_of, is_due
 from cips_lab.callbacks.interruption import telling_of_a_full_disk
-from cips_lab.storage import append_line, replace_text
-from cips_lab.training.parallel import average, is_distributed
+from cips_lab.files.whole import append_line, replace_text
+from cips_lab.processes.collectives import is_distributed, mean_over_processes
+from cips_lab.training.clock import gan_of, is_due
 
 
 def peak_memory_gb(device: torch.device) -> float:
@@ -89,7 +89,7 @@ class MetricsLog(pl.Callback):
         sums = torch.tensor([self._sums[name] for name in names], dtype=torch.float64)
         if names and is_distributed():
             # One reduction for all values; each was recorded in the same iterations on every process.
-            sums = average(sums.to(self._device)).cpu()
+            sums = mean_over_processes(sums.to(self._device)).cpu()
         return dict(zip(names, sums.tolist(), strict=True))
 
     def _write(self, trainer: pl.Trainer, images_seen: int) -> None:

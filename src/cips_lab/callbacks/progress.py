@@ -7,8 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from cips_lab.callbacks.clock import gan_of
 from cips_lab.callbacks.metrics import MetricsLog, peak_memory_gb
+from cips_lab.training.clock import gan_of
 
 LINE = "{desc} {percentage:3.0f}%|{bar:20}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from cips_lab.callbacks.clock import gan_of, is_due
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
-from cips_lab.reporting.records import State, is_run
 from cips_lab.reporting.run_page import write_run_page
 from cips_lab.reporting.sweep_page import write_sweep_page
+from cips_lab.runs.records import State, is_run
+from cips_lab.training.clock import gan_of, is_due
 
 log = logging.getLogger(__name__)
 

@@ -1,18 +1,34 @@
 """Sample grids from latents that stay the same through the run, and one grid of real images."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
 
-from cips_lab.callbacks.clock import gan_of, is_due, kimg_label
 from cips_lab.callbacks.interruption import telling_of_a_full_disk
 from cips_lab.data.dataset import to_device_range
-from cips_lab.pictures import save_picture, tile_images, to_uint8
+from cips_lab.render.pictures import save_picture, tile_images, to_uint8
+from cips_lab.runs.folder import kimg_label
+from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.draws import stream
 from cips_lab.training.gan import GAN
-from cips_lab.training.loggers import log_image
+
+
+@runtime_checkable
+class ShowsPictures(Protocol):
+    """A logger that can show a picture."""
+
+    def log_picture(self, name: str, path: Path, kimg: float, images_seen: int) -> None:
+        """Show the picture at `path` under a name."""
+        ...
+
+
+def show(trainer: pl.Trainer, name: str, path: Path, images_seen: int) -> None:
+    """Send a picture to every logger that can show one."""
+    for logger in trainer.loggers:
+        if isinstance(logger, ShowsPictures):
+            logger.log_picture(name, path, images_seen / 1000, images_seen)
 
 
 class SampleGrids(pl.Callback):
@@ -45,8 +61,7 @@ class SampleGrids(pl.Callback):
             sheet = tile_images(to_uint8(to_device_range(images, torch.zeros(count, dtype=torch.bool))), self.columns)
             with telling_of_a_full_disk(trainer, path):
                 save_picture(sheet, path)
-                for logger in trainer.loggers:
-                    log_image(logger, "real", path, gan.images_seen / 1000, gan.images_seen)
+                show(trainer, "real", path, gan.images_seen)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -59,8 +74,7 @@ class SampleGrids(pl.Callback):
         path = self._folder(trainer) / f"{kimg_label(gan.images_seen)}.png"
         with telling_of_a_full_disk(trainer, path):
             save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
-            for logger in trainer.loggers:
-                log_image(logger, "samples", path, gan.images_seen / 1000, gan.images_seen)
+            show(trainer, "samples", path, gan.images_seen)
 
     @torch.no_grad()
     def draw(self, gan: GAN) -> torch.Tensor:

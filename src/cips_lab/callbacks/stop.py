@@ -4,7 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from cips_lab.callbacks.clock import gan_of
+from cips_lab.training.clock import gan_of
 
 
 class StopAtTotal(pl.Callback):

@@ -14,7 +14,6 @@ within one held-out block, a training tile touches none, so the two sets have no
 import gzip
 import hashlib
 import importlib
-import os
 import uuid
 from pathlib import Path
 from typing import Literal
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from cips_lab.data.dataset import check_resolution
 from cips_lab.errors import UserError
+from cips_lab.files.cache import cache_folder
 
 Split = Literal["train", "test"]
 
@@ -74,11 +74,6 @@ def check_tile_resolution(resolution: int) -> None:
             f"resolution={resolution}: data=blue_marble has at most {MAX_RESOLUTION}; "
             f"choose resolution={MAX_RESOLUTION}, or data=folder with pictures of your own"
         )
-
-
-def cache_folder(cache: str | Path | None = None) -> Path:
-    """`cache` if given, else `$CIPS_LAB_CACHE`, else `~/.cache/cips_lab`. It need not exist."""
-    return Path(cache or os.environ.get("CIPS_LAB_CACHE") or "~/.cache/cips_lab").expanduser()
 
 
 def read_picture() -> np.ndarray:

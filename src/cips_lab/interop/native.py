@@ -9,11 +9,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import first_line, parse_config, read_safetensors, read_torch
 from cips_lab.interop import official
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
-from cips_lab.untrusted import first_line, parse_config, read_safetensors, read_torch
+from cips_lab.runs.checkpoints import checkpoint_folders
 
 # Only these are built from a file's header: a file from elsewhere must not name code to run.
 GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
@@ -35,17 +36,6 @@ def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
     save_file(tensors, path, metadata={"format": FORMAT, "generator": json.dumps(config), "kimg": str(kimg)})
-
-
-def checkpoint_folders(run: str | Path) -> list[Path]:
-    """The whole checkpoints of a run folder, oldest first."""
-    folders = [path for path in (Path(run) / "checkpoints").glob("kimg-*") if path.is_dir()]
-    return sorted(folders, key=images_of)
-
-
-def images_of(checkpoint: Path) -> int:
-    """Images seen by a checkpoint folder ``kimg-00012.800``."""
-    return round(float(checkpoint.name.removeprefix("kimg-")) * 1000)
 
 
 def generator_file(source: str | Path) -> Path:

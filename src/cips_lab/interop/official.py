@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import first_line, read_torch
 from cips_lab.interop.sizes import LARGEST_RESOLUTION, Network
 from cips_lab.networks.cips import CIPSGenerator, official_widths
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.encoding import Lookup
-from cips_lab.untrusted import first_line, read_torch
 
 StateDict = Mapping[str, Tensor]
 Source = str | Path | Mapping[str, object]

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
-from cips_lab.data.datamodule import PictureLoader
+from cips_lab.data.loading import PictureLoader
 from cips_lab.metrics.extractors import Extractor
-from cips_lab.metrics.processes import mine, rank, total
 from cips_lab.metrics.statistics import FeatureBank, Gaussian, Moments
+from cips_lab.processes.collectives import mine, rank, total
 
 
 class PictureSet(Protocol):

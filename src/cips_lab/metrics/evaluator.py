@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 
 from cips_lab.errors import UserError
-from cips_lab.metrics import defaults
+from cips_lab.metrics import constants
 from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect
-from cips_lab.metrics.defaults import Name
+from cips_lab.metrics.constants import Name
 from cips_lab.metrics.extractors import Extractor, distance_key, load_extractor
 from cips_lab.metrics.frechet import frechet_distance
 from cips_lab.metrics.inception_score import inception_score
 from cips_lab.metrics.kernel import full_kernel_distance, kernel_distance
 from cips_lab.metrics.manifold import manifold
-from cips_lab.metrics.processes import mine
 from cips_lab.metrics.reference import Reference, recorded, references
+from cips_lab.processes.collectives import mine
 
 log = logging.getLogger(__name__)
 Results = dict[str, float | int | str | bool]
@@ -71,15 +71,15 @@ class Evaluator:
         extractor: str = "inception",
         manifold_extractor: str | None = None,
         names: Sequence[Name] | None = None,
-        num_samples: int = defaults.NUM_SAMPLES,
-        num_real: int = defaults.NUM_SAMPLES,
+        num_samples: int = constants.NUM_SAMPLES,
+        num_real: int = constants.NUM_SAMPLES,
         weights: str | Path | None = None,
         manifold_weights: str | Path | None = None,
-        kid_subsets: int | None = defaults.KID_SUBSETS,
-        kid_subset_size: int = defaults.KID_SUBSET_SIZE,
-        isc_splits: int = defaults.ISC_SPLITS,
-        neighbours: int = defaults.NEIGHBOURS,
-        density_neighbours: int = defaults.DENSITY_NEIGHBOURS,
+        kid_subsets: int | None = constants.KID_SUBSETS,
+        kid_subset_size: int = constants.KID_SUBSET_SIZE,
+        isc_splits: int = constants.ISC_SPLITS,
+        neighbours: int = constants.NEIGHBOURS,
+        density_neighbours: int = constants.DENSITY_NEIGHBOURS,
         batch_size: int = 64,
         num_workers: int = 0,
         cache: str | Path | None = None,

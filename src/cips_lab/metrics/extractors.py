@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import check_archive
 from cips_lab.metrics import weights as files
-from cips_lab.metrics.precision import exact_float32
+from cips_lab.metrics.float32 import exact_float32
 from cips_lab.metrics.weights import WeightsFile
-from cips_lab.untrusted import check_archive
 
 
 def distance_key(name: str) -> str:

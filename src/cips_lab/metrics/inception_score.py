@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cips_lab.metrics.defaults import ISC_SPLITS, RNG_SEED
-from cips_lab.metrics.processes import mine, total
+from cips_lab.metrics.constants import ISC_SPLITS, RNG_SEED
+from cips_lab.processes.collectives import mine, total
 
 
 class Score(NamedTuple):

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cips_lab.metrics.defaults import KID_COEFFICIENT, KID_DEGREE, KID_SUBSET_SIZE, KID_SUBSETS, RNG_SEED
-from cips_lab.metrics.precision import exact_float32
-from cips_lab.metrics.processes import mine, total
+from cips_lab.metrics.constants import KID_COEFFICIENT, KID_DEGREE, KID_SUBSET_SIZE, KID_SUBSETS, RNG_SEED
+from cips_lab.metrics.float32 import exact_float32
+from cips_lab.processes.collectives import mine, total
 
 TILE = 2048
 

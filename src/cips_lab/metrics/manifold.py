@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cips_lab.metrics.defaults import DENSITY_NEIGHBOURS, NEIGHBOURS
+from cips_lab.metrics.constants import DENSITY_NEIGHBOURS, NEIGHBOURS
+from cips_lab.metrics.float32 import exact_bfloat16
 from cips_lab.metrics.neighbours import (
     TIE,
     Points,
@@ -24,8 +25,7 @@ from cips_lab.metrics.neighbours import (
     tiles,
     upper_bounds,
 )
-from cips_lab.metrics.precision import exact_bfloat16
-from cips_lab.metrics.processes import mine, total
+from cips_lab.processes.collectives import mine, total
 
 
 class Estimate(NamedTuple):

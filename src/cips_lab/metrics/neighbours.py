@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cips_lab.metrics.precision import exact_bfloat16, has_bfloat16_units
-from cips_lab.metrics.processes import gather, mine
+from cips_lab.metrics.float32 import exact_bfloat16, has_bfloat16_units
+from cips_lab.processes.collectives import gather, mine
 
 TILE = 2048  # points a side; a tile of distances is 16 MiB
 SPARE = 16  # candidates beyond the k nearest

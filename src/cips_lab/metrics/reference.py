@@ -18,13 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cips_lab.data.blue_marble import cache_folder
 from cips_lab.errors import UserError
+from cips_lab.files.cache import cache_folder
+from cips_lab.files.untrusted import first_line, read_safetensors
 from cips_lab.metrics.collect import PictureSet, batches_of, collect
 from cips_lab.metrics.extractors import Extractor
-from cips_lab.metrics.processes import total, world_size
 from cips_lab.metrics.statistics import Gaussian
-from cips_lab.untrusted import first_line, read_safetensors
+from cips_lab.processes.collectives import total, world_size
 
 VERSION = "cips_lab.reference.1"  # raise the number when preprocessing or the file's content changes
 

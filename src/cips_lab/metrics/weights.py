@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cips_lab.errors import UserError
-from cips_lab.untrusted import read_torch
+from cips_lab.files.untrusted import read_torch
 
 TIMEOUT = 30  # seconds without an answer
 

@@ -5,10 +5,10 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from cips_lab.metrics.defaults import FLOOR
-from cips_lab.reporting.records import Job, Record
+from cips_lab.metrics.constants import FLOOR
 from cips_lab.reporting.selection import common_count, distance_of, metrics_of
 from cips_lab.reporting.table import Table
+from cips_lab.runs.records import Job, Record
 
 MOST_POINTS = 600  # of one line: more than a screen shows, fewer than slow it down
 Point = tuple[float, float]

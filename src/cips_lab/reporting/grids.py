@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cips_lab.reporting.records import Job
+from cips_lab.runs.records import Job
 
 BUDGET = 6_000_000  # bytes of all pictures of a page; base64 makes them a third larger, so that it stays below 10 MB
 MOST_FRAMES = 60  # of one slider

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from cips_lab.metrics.defaults import FLOOR
+from cips_lab.metrics.constants import FLOOR
+from cips_lab.planning.costs import Costs, costs_of, count, flops
 from cips_lab.reporting import page
-from cips_lab.reporting.costs import Costs, costs_of, count, flops
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts
 from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
-from cips_lab.reporting.records import Job, Record, State, read_job
 from cips_lab.reporting.selection import higher_is_better, metrics_of
 from cips_lab.reporting.variants import flatten, known_generator
+from cips_lab.runs.records import Job, Record, State, read_job
 
 
 def write_run_page(folder: Path, output: Path | None = None, state: State | None = None, costs: bool = True) -> Path:

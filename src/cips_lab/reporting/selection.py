@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cips_lab.errors import UserError
-from cips_lab.metrics.defaults import HIGHER_IS_BETTER
-from cips_lab.reporting.records import Job, Record
+from cips_lab.metrics.constants import HIGHER_IS_BETTER
 from cips_lab.reporting.variants import flatten
+from cips_lab.runs.records import Job, Record
 
 # What an evaluation was computed with: distances that differ in any of these must not be compared.
 OF_EVALUATIONS = ("num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights")

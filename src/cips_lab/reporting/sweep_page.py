@@ -9,11 +9,11 @@ from cips_lab.errors import UserError
 from cips_lab.reporting import formats, page
 from cips_lab.reporting.curves import Chart, Series, across_seeds, compute_chart, variant_charts
 from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
-from cips_lab.reporting.records import Job, read_sweeps
 from cips_lab.reporting.run_page import real_frame, side_of
 from cips_lab.reporting.selection import common_count, distance_of, metrics_of
 from cips_lab.reporting.table import Table, make_table
 from cips_lab.reporting.variants import Variant, group
+from cips_lab.runs.records import Job, read_sweeps
 
 MOST_PANELS = 16  # variants whose samples are shown
 FRAMES = 96  # pictures of all panels together

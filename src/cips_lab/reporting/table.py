@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from cips_lab.errors import UserError
-from cips_lab.metrics.defaults import FLOOR
-from cips_lab.reporting.costs import Costs, costs_of
-from cips_lab.reporting.records import Job, Record
+from cips_lab.metrics.constants import FLOOR
+from cips_lab.planning.costs import Costs, costs_of
 from cips_lab.reporting.selection import OF_EVALUATIONS, check_comparable, choose, distance_of, metrics_of
 from cips_lab.reporting.selection import higher_is_better as higher
 from cips_lab.reporting.variants import Variant, group, shown_components
+from cips_lab.runs.records import Job, Record
 
 Mark = Literal["best", "tied", ""]
 TREATMENT = (

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from cips_lab.cli import conf_folder
-from cips_lab.reporting.records import Job
+from cips_lab.configuration import conf_folder
+from cips_lab.runs.records import Job
 
 # What may differ within a variant: the seed, names and places, how a run is watched, and how many devices share it.
 INCIDENTAL = (

@@ -17,12 +17,12 @@ from cips_lab.data.dataset import to_device_range
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.networks.tiling import Tile
+from cips_lab.processes.collectives import is_distributed, mean_over_processes
+from cips_lab.processes.reducer import GradientReducer
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
 from cips_lab.training.guard import Guard, poisoned, seed_after
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
-from cips_lab.training.parallel import average, is_distributed
-from cips_lab.training.reducer import GradientReducer
 
 Generator = CIPSGenerator | StyleGAN2Generator
 CHECKPOINT_KEY = "cips_lab"
@@ -178,7 +178,7 @@ class GAN(pl.LightningModule):
             self._backward(loss, self.generator, "generator", i)
             self._record("loss/generator", loss, i)
         self._step(optimizer, self.generator, "generator")
-        return average(w_mean)
+        return mean_over_processes(w_mean)
 
     def _update_average(self) -> None:
         decay = self.objective.ema_decay(self.batch_size, self.images_seen)

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from cips_lab.errors import NonFinite, UserError
-from cips_lab.training.incident import Finding, Incident, collect, save, settle
+from cips_lab.processes.collectives import wait_for_all
+from cips_lab.training.incident import Finding, Incident, collect, save
 
 if TYPE_CHECKING:
     from cips_lab.training.gan import GAN
@@ -123,7 +124,7 @@ class Guard:
             processes=collect(Finding(gan.global_rank, losses, self._retrace(gan, batch, phase))),
         )
         saved = save(incident, Path(gan.trainer.default_root_dir), batch, gan.global_rank)
-        settle()  # no process may end, and so end others, while one is still writing
+        wait_for_all()  # no process may end, and so end others, while one is still writing
         message = incident.message(saved)
         if gan.global_rank != 0:
             message = f"process {gan.global_rank} stops with the others: {incident.headline()}"

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cips_lab.training.parallel import is_distributed
+from cips_lab.processes.collectives import is_distributed
 
 TITLES = {"discriminator": "discriminator, step D", "r1": "discriminator, step R1", "generator": "generator, step G"}
 NAMED = 5  # parameters in the message; the file has all
@@ -103,12 +103,6 @@ def collect(finding: Finding) -> list[Finding]:
     findings: list[Finding] = [finding] * dist.get_world_size()
     dist.all_gather_object(findings, finding)
     return findings
-
-
-def settle() -> None:
-    """Wait until all processes are here."""
-    if is_distributed():
-        dist.barrier()
 
 
 def save(incident: Incident, run: Path, batch: Tensor, process: int) -> str:

@@ -1,0 +1,1 @@
+"""Files: whole or not at all, read without trust, free of secrets."""

@@ -1,0 +1,84 @@
+"""A checkpoint that a run is continued from: read without running what is in it, and told when it does not fit."""
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from cips_lab.errors import UserError
+from cips_lab.files.untrusted import first_line, read_torch
+
+if TYPE_CHECKING:
+    from cips_lab.training.gan import GAN
+
+# Lightning's, which makes a trainer's state of a checkpoint's content; what it raises there is the checkpoint's fault.
+RESTORING = "checkpoint_connector.py"
+
+
+def check_checkpoint(path: Path, gan: "GAN") -> None:
+    """See that a `training.ckpt` is one, of this very module; tensors stay on disk.
+
+    Raises:
+        UserError: it would run code, is damaged, or belongs to other networks.
+    """
+    content = read_torch(path, "a checkpoint of a run", mmap=True)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise UserError(f"{path}: not a checkpoint of a run; {remedy(path)}")
+    own = content.get("cips_lab")
+    images = own.get("images_seen") if isinstance(own, dict) else None
+    if isinstance(images, bool) or not isinstance(images, int) or images < 0 or images % gan.batch_size:
+        raise UserError(f"{path}: says {images!r} images were seen; {remedy(path)}")
+    expected = {name: tuple(value.shape) for name, value in gan.state_dict().items()}
+    found = {n: tuple(v.shape) if isinstance(v, Tensor) else None for n, v in content["state_dict"].items()}
+    for name in sorted(expected.keys() | found.keys(), key=str):
+        if expected.get(name) != found.get(name):
+            raise UserError(
+                f"{path}: {name} is {found.get(name, 'not there')}, where this run has "
+                f"{expected.get(name, 'nothing of the kind')}; {remedy(path)}"
+            )
+    problem = optimizer_problem(content.get("optimizer_states"), gan)
+    if problem is not None:
+        raise UserError(f"{path}: {problem}; {remedy(path)}")
+
+
+def optimizer_problem(states: Any, gan: "GAN") -> str | None:
+    """What is wrong with the optimisers' states, if anything: one a network, tensors of its parameters' shapes."""
+    networks = (gan.generator, gan.discriminator)
+    if not isinstance(states, list) or len(states) != len(networks):
+        return "it lacks the state of the two optimisers"
+    for state, network in zip(states, networks, strict=True):
+        parameters = list(network.parameters())
+        if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
+            return "the state of an optimiser is damaged"
+        for index, moments in state["state"].items():
+            known = isinstance(index, int) and 0 <= index < len(parameters) and isinstance(moments, dict)
+            if not known or not {"step", "exp_avg", "exp_avg_sq"} <= moments.keys():
+                return f"the state of an optimiser is damaged (parameter {index!r})"
+            for name in ("exp_avg", "exp_avg_sq"):
+                if not isinstance(moments[name], Tensor) or moments[name].shape != parameters[index].shape:
+                    return f"the state of an optimiser is damaged ({name} of parameter {index})"
+    return None
+
+
+def restoring(fit: Callable[[Path | None], None], gan: "GAN", start: Path | None) -> None:
+    """Train from a checkpoint, or from the beginning.
+
+    Raises:
+        UserError: the checkpoint cannot be continued from.
+    """
+    if start is not None:
+        check_checkpoint(start, gan)
+    try:
+        fit(start)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if start is None or not any(Path(frame.filename).name == RESTORING for frame in frames):
+            raise
+        raise UserError(f"{start}: cannot be continued from ({first_line(error)}); {remedy(start)}") from error
+
+
+def remedy(path: Path) -> str:
+    """What to do about a damaged checkpoint."""
+    return f"delete {path.parent.name} to continue from the checkpoint before it"

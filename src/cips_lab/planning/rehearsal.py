@@ -1,0 +1,197 @@
+"""One iteration of the real training step, gone through with fake tensors.
+
+Fake tensors have shapes and storage sizes but no memory and no values, so an iteration of any size takes seconds and
+allocates nothing. Two meters look on: one adds up FLOPs, one the bytes of the tensors that are alive.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from cips_lab.configuration import build
+from cips_lab.data.dataset import to_device_range
+from cips_lab.planning.meters import FlopCounter, MemoryTracker
+from cips_lab.processes.reducer import GradientReducer
+from cips_lab.training.gan import GAN
+from cips_lab.training.guard import Guard
+
+KINDS = ("parameters", "average", "Adam moments", "gradients", "images", "activations")
+DISCRIMINATOR, R1, GENERATOR, AVERAGE = PHASES = ("discriminator step", "R1 step", "generator step", "averaging")
+
+
+@dataclasses.dataclass
+class Iteration:
+    """One iteration of one process.
+
+    Attributes:
+        tile: pixels of each sample synthesised at once.
+        flops: phase -> FLOPs of the process's share of the batch; R1 as if it came every time.
+        memory: phase -> kind -> bytes at the phase's peak.
+    """
+
+    tile: int
+    flops: dict[str, int] = dataclasses.field(default_factory=dict)
+    memory: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def worst_phase(self) -> str:
+        """The phase that needs the most memory."""
+        return max(self.memory, key=lambda phase: sum(self.memory[phase].values()))
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that is needed at once."""
+        return sum(self.memory[self.worst_phase].values())
+
+
+class Rehearsal(GAN):
+    """`GAN`'s own training step without a trainer, with an eye on what each phase takes."""
+
+    REHEARSED = 2  # passes: the second adds to gradients that are there, and so does every later one
+
+    def __init__(self, cfg: DictConfig, processes: int, memory: MemoryTracker, flops: FlopCounter) -> None:
+        share = cfg.batch_size // processes
+        samples = cfg.micro_batch or share
+        self.share, self.passes = share, share // samples
+        rehearsed = min(self.passes, self.REHEARSED)
+        super().__init__(
+            build(cfg.generator),
+            build(cfg.discriminator),
+            build(cfg.objective),
+            batch_size=rehearsed * samples * processes,
+            micro_batch=samples,
+            guard=Guard("off"),  # fake tensors have no values to look at
+        )
+        self.precision = cfg.trainer.precision
+        self.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
+        self.pair = self.configure_optimizers()
+        self.tracker, self.counter = memory, flops
+        self.found = Iteration(tile=0)
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """Generator's, discriminator's."""
+        return self.pair
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Without a trainer there is no gradient to scale."""
+        loss.backward()
+
+    def new_reducer(self, network: nn.Module) -> GradientReducer:
+        """Fake tensors have no values to agree on."""
+        return _Trusting(network)
+
+    def set_the_stage(self) -> None:
+        """Bring everything into being that a run has after its first iteration, and name it."""
+        for optimizer, network in zip(self.pair, (self.generator, self.discriminator), strict=True):
+            for parameter in network.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+                parameter.register_post_accumulate_grad_hook(lambda p: self.tracker.label("gradients", [p.grad]))
+            optimizer.step()
+            optimizer.zero_grad()
+            self.tracker.label(
+                "Adam moments", (value for state in optimizer.state.values() for value in state.values())
+            )
+        self._update_average()
+        for network in (self.generator, self.discriminator):
+            self.tracker.label("parameters", (*network.parameters(), *network.buffers()))
+        self.tracker.label("average", (*self.average.parameters(), *self.average.buffers()))
+
+    def rehearse(self, synthesize: Callable[..., Tensor], tile: int) -> Iteration:
+        """One iteration with R1, its generator run by `synthesize`: (w, noise_seed) -> images [b, 3, R, R]."""
+        self.found = Iteration(tile)
+        self._synthesize = synthesize
+        self.images_seen = 0  # a moment with R1
+        size = self.generator.resolution
+        batch = torch.zeros(self.share, 3, size, size, dtype=torch.uint8)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            self.training_step(batch, 0)
+        rehearsed = min(self.passes, self.REHEARSED)
+        self.found.flops = {phase: flops * self.passes // rehearsed for phase, flops in self.found.flops.items()}
+        return self.found
+
+    def _prepare_real(self, batch: Tensor) -> Tensor:
+        """The whole share is held, of which the passes that are rehearsed take theirs."""
+        real = to_device_range(batch, torch.zeros(len(batch), dtype=torch.bool))
+        self.tracker.label("images", (batch, real))
+        return real[: self.batch_size // self.trainer.world_size]
+
+    def _discriminator_step(self, real: Tensor, optimizer: Any) -> None:
+        with self._phase(DISCRIMINATOR):
+            super()._discriminator_step(real, optimizer)
+
+    def _r1_step(self, real: Tensor, optimizer: Any) -> None:
+        with self._phase(R1):
+            super()._r1_step(real, optimizer)
+
+    def _generator_step(self, optimizer: Any) -> Tensor:
+        with self._phase(GENERATOR):
+            return super()._generator_step(optimizer)
+
+    def _update_average(self) -> None:
+        with self._phase(AVERAGE):
+            super()._update_average()
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self.tracker.restart()
+        before = self.counter.total
+        yield
+        self.found.flops[name] = self.counter.total - before
+        self.found.memory[name] = {kind: self.tracker.peak[kind] for kind in KINDS}
+
+
+class _Trusting(GradientReducer):
+    """Takes every process for a copy of this one."""
+
+    def _differing(self, present: list[bool]) -> list[str]:
+        return []
+
+
+class _FakeTensors(FakeTensorMode):
+    """Fake tensors that `copy.deepcopy` (of the averaged generator) leaves in the same mode."""
+
+    def __deepcopy__(self, memo: Any) -> "_FakeTensors":
+        return self
+
+
+@contextmanager
+def pretended_processes(count: int) -> Iterator[None]:
+    """A process group whose collectives do nothing: the buffers made for them are counted all the same."""
+    if count == 1:
+        yield
+        return
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # the import also registers the backend
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=count)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def rehearsal(cfg: DictConfig, processes: int) -> Iterator[Rehearsal]:
+    """The GAN of a composed training configuration, on fake tensors; what is done inside allocates nothing."""
+    with warnings.catch_warnings(), pretended_processes(processes), _FakeTensors():
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")  # deepcopy asks for it
+        with MemoryTracker() as memory, FlopCounter() as flops:
+            gan = Rehearsal(cfg, processes, memory, flops)
+            gan.set_the_stage()
+            yield gan
+
+
+def forward_flops(gan: Rehearsal, network: nn.Module, sample: tuple[int, ...]) -> int:
+    """FLOPs of a network's forward pass on one sample of the given shape."""
+    before = gan.counter.total
+    with torch.no_grad():
+        network(torch.zeros(1, *sample))
+    return gan.counter.total - before

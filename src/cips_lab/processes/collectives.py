@@ -1,0 +1,57 @@
+"""Several processes that evaluate together; one process is the same code with nothing to exchange.
+
+Sample i belongs to process i mod N. Nothing is padded and nothing is computed by one process alone.
+"""
+
+import torch.distributed as dist
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+
+def world_size() -> int:
+    """Processes that take part, 1 without torch.distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number in [0, world_size)."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def mine() -> slice:
+    """Which of a list of things belong here: number rank, rank + world_size, ..."""
+    return slice(rank(), None, world_size())
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a tensor of one shape over processes, on all of them."""
+    if world_size() == 1:
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values
+
+
+def gather(values: Tensor) -> list[Tensor]:
+    """Every process's tensor, in the order of ranks, on all of them; shapes may differ, numbers of dimensions not."""
+    return [values] if world_size() == 1 else gather_all_tensors(values)
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of several that train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean of a small tensor over processes."""
+    if not is_distributed():
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def wait_for_all() -> None:
+    """Wait until all processes are here."""
+    if is_distributed():
+        dist.barrier()

@@ -1,0 +1,1 @@
+"""Pictures of a generator: the one way for commands, callbacks and pages."""

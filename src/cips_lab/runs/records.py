@@ -1,0 +1,235 @@
+"""What a run folder says: its configuration, its numbers, its state. Checkpoints and wandb/ are not looked at."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+
+from cips_lab.errors import UserError
+
+State = Literal["finished", "running", "interrupted", "unfinished", "failed"]
+Record = dict[str, Any]
+# A resolved configuration holds nothing that only OmegaConf can read, and libyaml is ten times as fast.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+CONFIG, METRICS = "config.yaml", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        folder: the run's.
+        name: the folder's path below the sweep's, or the run's own name.
+        config: the resolved configuration, nested.
+        training: the lines of metrics.jsonl with losses, oldest first.
+        evaluations: those with metrics, which name an extractor.
+        environment: environment.json; empty where there is none.
+        overrides: what the command line changed, as it was written; empty where it was not recorded.
+        status: what the run last said of itself (status.json); empty where it did not.
+    """
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    training: list[Record]
+    evaluations: list[Record]
+    environment: dict[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images of the newest line."""
+        return max((float(record["kimg"]) for record in (*self.training, *self.evaluations)), default=0.0)
+
+    @property
+    def total_kimg(self) -> float:
+        """What the run was to reach."""
+        return float(self.config["schedule"]["total_kimg"])
+
+    @property
+    def seed(self) -> int:
+        """Of the run's draws."""
+        return int(self.config.get("seed", 0))
+
+    @property
+    def step_kimg(self) -> float:
+        """One iteration: how far apart two moments may be and still be called the same."""
+        return float(self.config.get("batch_size", 1)) / 1000
+
+    @cached_property
+    def state(self) -> State:
+        """What the run says of itself where it does; otherwise whether its numbers reach its end.
+
+        A run that was killed says ``running`` for ever, and one that is just writing its last report says so too: its
+        numbers decide which of the two it is.
+        """
+        said = self.status.get("state")
+        if said in ("failed", "finished", "interrupted"):
+            return cast(State, said)
+        if self._is_complete:
+            return "finished"
+        return "running" if said == "running" else "unfinished"
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether training reached its end, and the evaluation there was done where evaluations are made at all."""
+        end = self.total_kimg - 1e-6
+        every = self.config["schedule"].get("evaluate_kimg")
+        expected = bool(self.config.get("callbacks", {}).get("evaluation")) and every and every <= self.total_kimg
+        last = self.evaluations if expected else self.training
+        # A training line comes every log_kimg, so that the last one may lie before the end.
+        slack = 0.0 if expected else float(self.config["schedule"].get("log_kimg") or 0)
+        return any(float(record["kimg"]) >= end - slack for record in last)
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment that was asked for, where the command line is known."""
+        return next((o.partition("=")[2] for o in self.overrides if o.lstrip("+").startswith("experiment=")), None)
+
+    @property
+    def written(self) -> datetime:
+        """When its numbers last changed."""
+        path = self.folder / METRICS
+        newest = (path if path.exists() else self.folder / CONFIG).stat().st_mtime
+        return datetime.fromtimestamp(newest, tz=timezone.utc)
+
+    @property
+    def seconds_per_kimg(self) -> float | None:
+        """The median over the run: a machine that was busy for a while does not count."""
+        values = sorted(float(r["time/sec_per_kimg"]) for r in self.training if "time/sec_per_kimg" in r)
+        if not values:
+            return None
+        middle = len(values) // 2
+        return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+
+    @property
+    def peak_memory_gb(self) -> float | None:
+        """GB (10^9 bytes) of one process: the accelerator's allocator, or the resident set on a CPU."""
+        return max((float(r["memory/peak_gb"]) for r in self.training if "memory/peak_gb" in r), default=None)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's."""
+    return (folder / CONFIG).is_file()
+
+
+def read_job(folder: Path, name: str | None = None) -> Job:
+    """Read a run folder.
+
+    Args:
+        folder: with config.yaml, and whatever of metrics.jsonl, environment.json, overrides.yaml and status.json is
+            there.
+        name: what to call it; None: as its configuration does.
+
+    Raises:
+        UserError: config.yaml cannot be read or is not that of a run.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder}: no run is here, for there is no {CONFIG}")
+    try:
+        config = yaml.load(path.read_text(), Loader=LOADER)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or "total_kimg" not in (config.get("schedule") or {}):
+        raise UserError(f"{path} is not the configuration of a run: it has no schedule.total_kimg")
+    records = read_lines(folder / METRICS)
+    return Job(
+        folder=folder,
+        name=name or str(config.get("name") or folder.name),
+        config=cast(dict[str, Any], config),
+        training=[r for r in records if "extractor" not in r],
+        evaluations=[r for r in records if "extractor" in r],
+        environment=_mapping(folder / "environment.json"),
+        overrides=_overrides(folder),
+        status=_mapping(folder / "status.json"),
+    )
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The lines of a metrics.jsonl in the order of images seen, but one that was cut short when the run was killed."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("kimg"), (int, float)):
+            records.append(record)
+    return sorted(records, key=lambda record: record["kimg"])
+
+
+def read_sweeps(folders: list[Path]) -> list[Job]:
+    """The jobs of one sweep or several, in the order of their numbers.
+
+    Raises:
+        UserError: a folder is not there or holds no job, or a configuration cannot be read.
+    """
+    jobs = []
+    for sweep in folders:
+        if not sweep.is_dir():
+            raise UserError(f"sweep={sweep}: no such folder")
+        found = [path.parent for path in sweep.rglob(CONFIG) if is_job_folder(path.parent, sweep)]
+        if not found:
+            raise UserError(f"sweep={sweep}: no job is here; each is a folder with its {CONFIG} and {METRICS}")
+        for folder in sorted(found, key=lambda path: _numeric(path.relative_to(sweep))):
+            name = folder.relative_to(sweep).as_posix()
+            name = sweep.name if name == "." else name
+            jobs.append(read_job(folder, name if len(folders) == 1 or folder == sweep else f"{sweep.name}/{name}"))
+    return jobs
+
+
+def is_job_folder(folder: Path, sweep: Path) -> bool:
+    """Whether a folder below a sweep is a job's, and not one of a logger's (wandb/ has config.yaml files too)."""
+    inside = folder.relative_to(sweep).parts
+    return not any(part in ("wandb", "csv", "tensorboard", "checkpoints") or part.startswith(".") for part in inside)
+
+
+def _numeric(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (1 << 30, part) for part in path.parts]
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A small JSON file; empty where it is absent or was cut short: it only decorates."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _overrides(folder: Path) -> tuple[str, ...]:
+    """overrides.yaml, a list of the command line's; also where Hydra's own output_subdir holds it."""
+    for path in (folder / "overrides.yaml", folder / ".hydra" / "overrides.yaml"):
+        if path.exists():
+            try:
+                found = yaml.load(path.read_text(), Loader=LOADER)
+            except yaml.YAMLError:
+                continue
+            if isinstance(found, list):
+                return tuple(str(entry) for entry in found)
+    return ()
+
+
+def evaluations(folder: Path) -> list[dict[str, Any]]:
+    """The evaluations of a run, oldest first: those lines of metrics.jsonl that name an extractor."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:  # cut short when the run was killed
+            continue
+    return [record for record in records if "extractor" in record]

@@ -1,0 +1,90 @@
+"""What a run folder says of the run's state: `status.json`, and `overrides.yaml`, the command line that made it.
+
+Nothing heavy is imported: a sweep reads these of all its jobs.
+"""
+
+import json
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
+
+STATUS, OVERRIDES = "status.json", "overrides.yaml"
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+
+SUPERVISOR = "CIPS_LAB_SUPERVISOR"  # environment variable: the process that started this one as a job of a sweep
+ERROR_FILE = "CIPS_LAB_ERROR_FILE"  # environment variable: where the job is to write why it failed
+POLL_SECONDS = 0.5
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """The content of status.json: ``state``, ``kimg``, ``error``, ``value``; empty where there is none."""
+    try:
+        found = json.loads((folder / STATUS).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_status(
+    folder: Path, state: str, kimg: float, *, error: str | None = None, value: float | None = None
+) -> None:
+    """Replace status.json as a whole.
+
+    Args:
+        folder: the run's.
+        state: ``running``, ``finished`` (training and the last evaluation are done), ``failed`` or ``interrupted``. A
+            run that was killed says ``running`` for ever.
+        kimg: thousands of images seen; of a run that is running, those that it started from.
+        error: why it failed.
+        value: the best evaluation so far, of the metric ``callbacks.evaluation.best``; None where there is none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"state": state, "kimg": kimg, "error": error, "value": value}
+    replace_text(folder / STATUS, json.dumps(content) + "\n")
+
+
+def write_overrides(folder: Path, overrides: list[str]) -> None:
+    """overrides.yaml: a list of what the command line, or the sweep, changed."""
+    (folder / OVERRIDES).write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+
+
+def note_end(folder: Path, error: BaseException, first: bool) -> None:
+    """Say why a run ended before its end: to the sweep that it is a job of, and, once it had begun, in its folder.
+
+    Args:
+        folder: the run's.
+        error: an `Exception` failed; anything else (Ctrl-C, a request to stop) interrupted.
+        first: whether this process is the one that writes the folder.
+    """
+    failed = isinstance(error, Exception)
+    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    if failed and ERROR_FILE in os.environ:
+        with suppress(FileExistsError), Path(os.environ[ERROR_FILE]).open("x") as file:  # of several, the first to fail
+            file.write(message)
+    status = read_status(folder)
+    if first and status.get("state") == RUNNING:
+        write_status(folder, FAILED if failed else INTERRUPTED, status["kimg"], error=message if failed else None)
+
+
+def end_with_supervisor() -> None:
+    """In a job of a sweep: die at once when the process that started it is gone, killed perhaps.
+
+    Otherwise it would go on unseen, beside the one that the same sweep starts when it is started again.
+    """
+    supervisor = int(os.environ.get(SUPERVISOR, 0))
+    if supervisor and os.getppid() == supervisor:  # not one that Lightning started within the job
+        threading.Thread(target=_watch, args=(supervisor,), daemon=True, name="supervisor-watch").start()
+
+
+def _watch(supervisor: int) -> None:
+    while os.getppid() == supervisor:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), 9)

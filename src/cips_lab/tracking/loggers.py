@@ -1,0 +1,44 @@
+"""Loggers, each writing into the run's folder. Every value is logged against `kimg`, images seen in thousands."""
+
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from cips_lab.errors import UserError
+from cips_lab.tracking.continued_csv import ContinuedCSVLogger
+from cips_lab.tracking.wandb_run import RunLogger
+
+
+class PictureTensorBoard(TensorBoardLogger):
+    """Lightning's logger, which also takes pictures."""
+
+    def log_picture(self, name: str, path: Path, kimg: float, images_seen: int) -> None:
+        """A picture of the run's folder, at `images_seen`."""
+        import numpy as np
+        from PIL import Image
+
+        self.experiment.add_image(name, np.asarray(Image.open(path)), images_seen, dataformats="HWC")
+
+
+def csv_logger(run_folder: str, images_seen: int = 0) -> CSVLogger:
+    """metrics.csv in RUN/csv; a run that is continued at `images_seen` goes on in it (see `continued_csv`)."""
+    return ContinuedCSVLogger(run_folder, images_seen)
+
+
+def tensorboard_logger(run_folder: str, images_seen: int = 0) -> PictureTensorBoard:
+    """Event files in RUN/tensorboard; a run that is continued at `images_seen` hides what lies beyond.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+    beyond = images_seen + 1 if images_seen else None
+    try:
+        return PictureTensorBoard(save_dir=run_folder, name="tensorboard", version="", purge_step=beyond)
+    except ModuleNotFoundError:
+        raise UserError("logger=tensorboard needs TensorBoard: pip install 'cips-lab[tensorboard]'") from None
+
+
+def close(logger: Logger) -> None:
+    """End what a logger began: W&B's run, or the next job of a sweep would log into it."""
+    if isinstance(logger, RunLogger):
+        logger.close()

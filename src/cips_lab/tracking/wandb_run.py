@@ -1,0 +1,264 @@
+"""A run in Weights & Biases: what it is called, what it records, against what it is drawn.
+
+Everything is logged at the step `images seen`, with `kimg` beside it as the axis of every plot. A run that is continued
+repeats what it has logged since its checkpoint, bit for bit: W&B keeps the first and ignores the second.
+"""
+
+import json
+import netrc
+import os
+import re
+import shlex
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from cips_lab.errors import UserError
+from cips_lab.files import untrusted
+from cips_lab.files.secrets import redact_arguments, redact_settings
+from cips_lab.files.untrusted import first_line
+from cips_lab.metrics.constants import HIGHER_IS_BETTER
+
+ARTIFACTS = ("auto", "none", "best", "all")
+MEDIA = {"samples": "generated"}  # W&B's name of a picture in its section: samples/generated beside samples/real
+LONGEST_TAG = 64  # characters; W&B refuses longer ones
+
+LOWER_IS_BETTER = re.compile(r"(fid|kid|fd_\w+)$")
+SUMMARIES = {"time": "mean,last", "memory": "max", "gradient_norm": "max,last"}  # of the sections that are no metrics
+
+
+class RunLogger(WandbLogger):
+    """Lightning's logger without its optimiser steps: a row for each number of images seen.
+
+    Args:
+        run: what `wandb.init` returned; None on processes other than rank 0, which log nothing.
+        folder: where W&B keeps its files.
+        project: the W&B project.
+        artifacts: what is kept as artifacts, see `conf/logger/wandb.yaml`.
+    """
+
+    def __init__(self, run: Any, folder: Path, project: str, artifacts: str = "none") -> None:
+        super().__init__(experiment=run, save_dir=str(folder), project=project)
+        self.folder = folder
+        self.artifacts = artifacts
+        self._defined = {"kimg"}  # by `start`
+        self._status: str | None = None
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """A row. `metrics` holds ``kimg``; `step` is the number of images seen, which never falls."""
+        for name in metrics:
+            self._define(name)
+        self.experiment.log(dict(metrics), step=step)
+
+    @rank_zero_only
+    def log_picture(self, name: str, path: Path, kimg: float, images_seen: int) -> None:
+        """A picture of the media timeline, whose slider counts images seen."""
+        import wandb
+
+        name = f"samples/{MEDIA.get(name, name)}"
+        self._define(name)
+        picture = wandb.Image(str(path), caption=f"{kimg:g} kimg")
+        self.experiment.log({name: picture, "kimg": kimg}, step=images_seen)
+
+    def finalize(self, status: str) -> None:
+        """Remember how the run ended: Lightning says ``success``, ``failed``, or ``finished`` before a requeue."""
+        self._status = status
+
+    @rank_zero_only
+    def close(self) -> None:
+        """End the run, as failed unless Lightning said that it succeeded; the next job of a sweep starts another."""
+        self.experiment.finish(exit_code=0 if self._status in ("success", "finished") else 1)
+
+    def _define(self, name: str) -> None:
+        if name in self._defined:
+            return
+        self._defined.add(name)
+        self.experiment.define_metric(name, step_metric="kimg", summary=summary_of(name))
+
+
+def summary_of(name: str) -> str | None:
+    """What the summary keeps of a curve: the best of a metric and its last, ...; None: the last value."""
+    section, _, metric = name.rpartition("/")
+    if metric in HIGHER_IS_BETTER:
+        return "max,last"
+    if LOWER_IS_BETTER.match(metric):
+        return "min,last"
+    return SUMMARIES.get(section)
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B could log in without asking: WANDB_API_KEY, or what `wandb login` left in ~/.netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or "api.wandb.ai"
+    try:
+        return netrc.netrc().authenticators(server) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False
+
+
+def wandb_logger(
+    run_folder: str,
+    project: str,
+    entity: str | None = None,
+    group: str | None = None,
+    tags: list[str] | None = None,
+    artifacts: str = "auto",
+    images_seen: int = 0,
+) -> RunLogger:
+    """The logger of a training run, online if there is an API key (or WANDB_MODE says so), else offline in its folder.
+
+    A run that is continued keeps its id: online it goes on as one run; offline each part is a folder of its own, and
+    syncing all of them gives one run.
+
+    Args:
+        run_folder: holds config.yaml and environment.json, which become the run's config.
+        project, entity: where the run goes; an agent of a W&B sweep knows better.
+        group: None: in a sweep, the sweep's name.
+        tags: beside the experiment, the variant, the data and the resolution.
+        artifacts: see `conf/logger/wandb.yaml`.
+        images_seen: where a run is continued; W&B itself ignores the rows that it has already.
+
+    Raises:
+        UserError: an option has a value that it cannot have.
+    """
+    folder = Path(run_folder)
+    check_artifacts(artifacts)
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return RunLogger(None, folder, project, artifacts)
+    settings = read_settings(folder)
+    chosen = choices()
+    config = redact_settings(settings) | {"choices": chosen, "environment": read_environment(folder)}
+    if "generator" in chosen:
+        config["variant"] = chosen["generator"]
+    resolution = f"{settings['resolution']}px" if "resolution" in settings else None
+    found = [chosen.get("experiment"), chosen.get("generator"), chosen.get("data"), resolution, *(tags or [])]
+    return start(
+        folder,
+        project=project,
+        entity=entity,
+        name=folder.name,
+        group=group or sweep_of(folder, settings),
+        tags=[tag for tag in found if tag],
+        job_type="train",
+        config=config,
+        identity=identity_of(folder),
+        artifacts=artifacts,
+    )
+
+
+def start(
+    folder: Path,
+    *,
+    project: str,
+    entity: str | None,
+    name: str,
+    group: str | None,
+    tags: list[str],
+    job_type: str,
+    config: dict[str, Any],
+    identity: str | None,
+    artifacts: str,
+) -> RunLogger:
+    """`wandb.init`, with the command as the run's notes. Only rank 0 calls it."""
+    import wandb
+
+    for tag in tags:
+        if len(tag) > LONGEST_TAG:
+            raise UserError(f"logger.wandb.tags: {tag!r} is longer than W&B's {LONGEST_TAG} characters")
+    (folder / "wandb").mkdir(parents=True, exist_ok=True)
+    mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    by_agent = "WANDB_SWEEP_ID" in os.environ  # which has chosen the project and the id, and warns of others
+    command, hides = command_line()
+    try:
+        run = wandb.init(
+            dir=str(folder),
+            project=None if by_agent else project,
+            entity=None if by_agent else entity,
+            id=None if by_agent else identity,
+            resume="allow" if mode == "online" and not by_agent else None,
+            name=name,
+            group=group,
+            tags=list(dict.fromkeys(tags)),
+            job_type=job_type,
+            notes=command,
+            config=config,
+            mode=mode,  # type: ignore[arg-type]
+            settings=wandb.Settings(
+                console="off",  # train.log has it
+                silent=mode != "online",
+                x_disable_meta=hides,  # W&B's own record of the command line would tell what is hidden here
+            ),
+        )
+    except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+        raise UserError(f"logger=wandb: {first_line(error)}; WANDB_MODE=offline keeps the run in {folder}") from error
+    run.define_metric("kimg", hidden=True)
+    run.define_metric("*", step_metric="kimg")
+    return RunLogger(run, folder, project, artifacts)
+
+
+def check_artifacts(artifacts: str) -> None:
+    """Raise `UserError` for another value than the option has."""
+    if artifacts not in ARTIFACTS:
+        raise UserError(f"logger.wandb.artifacts={artifacts}: choose from {', '.join(ARTIFACTS)}")
+
+
+def identity_of(folder: Path) -> str:
+    """The run's id in W&B: what the sweep agent gave, what the folder remembers, or a new one."""
+    path = folder / "wandb" / "run_id.txt"
+    given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    known = path.read_text().strip() if path.exists() else None
+    identity = given or known or uuid.uuid4().hex[:8]
+    if identity != known:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(identity)
+    return identity
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """config.yaml of a run folder; empty where there is none."""
+    path = folder / "config.yaml"
+    return untrusted.read_settings(path) if path.exists() else {}
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """environment.json of a run folder; empty where there is none."""
+    path = folder / "environment.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def choices() -> dict[str, str]:
+    """Which option of each group was composed: ``{"generator": "cips_ne", "data": "blue_marble", ...}``."""
+    if not HydraConfig.initialized():
+        return {}
+    composed = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+    assert isinstance(composed, dict)
+    return {str(k): str(v) for k, v in composed.items() if v is not None and not str(k).startswith("hydra/")}
+
+
+def sweep_of(folder: Path, settings: dict[str, Any]) -> str | None:
+    """The sweep that a run belongs to: its folder lies in the sweep's, which lies in ``paths.runs``."""
+    runs = Path(settings.get("paths", {}).get("runs") or "runs").expanduser().resolve()
+    parents = folder.resolve().relative_to(runs).parts[:-1] if folder.resolve().is_relative_to(runs) else ()
+    return "/".join(parents) or None
+
+
+def command_line() -> tuple[str, bool]:
+    """The command that makes this run (of a sweep: this job), and whether something in it had to be hidden."""
+    if HydraConfig.initialized():
+        overrides = HydraConfig.get().overrides
+        program = ["python", "-m", f"cips_lab.{HydraConfig.get().job.name}"]
+        arguments = [*overrides.task, *(o for o in overrides.hydra if not o.startswith("hydra.mode="))]
+    else:
+        program, arguments = [sys.argv[0]], sys.argv[1:]
+    shown = redact_arguments(list(arguments))
+    return shlex.join([*program, *shown]), shown != list(arguments)
