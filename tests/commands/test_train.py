@@ -50,7 +50,6 @@ def test_a_run_and_all_it_leaves(run: Run, tmp_path: Path) -> None:
     assert json.loads((folder / "environment.json").read_text())["packages"]["torch"]
     assert "resolution: 16" in (folder / "config.yaml").read_text()
     assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
-    assert (folder / "csv" / "metrics.csv").exists()
     assert list((folder / "tensorboard").glob("events*"))
     assert re.search(r"kimg.*s/kimg=.*D=.*G=.*mem=", result.stderr)
     generator = load_generator(folder)

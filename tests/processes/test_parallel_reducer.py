@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from processes import fit_together, process_group, together
 from tiny import build_gan, fit
 from torch import Tensor, nn
 
 from cips_lab.processes.collectives import mean_over_processes
 from cips_lab.processes.reducer import GradientReducer
 from cips_lab.training.gan import GAN
+from processes import fit_together, process_group, together
 
 # ------------------------------------------------------------------ alone in a group of one
 

@@ -135,7 +135,7 @@ def test_every_sweep_of_the_laboratory_is_one_of_wandb(option: str, monkeypatch:
         (["experiment=debug", "name=x", "sede=1,2"], {}, "sede"),
         (["experiment=debug", "name=x", "generator=glob(*)"], {}, "list the values"),
         (["experiment=debug", "name=x", "seed=a,["], {}, "mismatched input"),
-        (["experiment=debug", "name=x", "seed=1,2", "logger=csv"], {}, "leave logger= out"),
+        (["experiment=debug", "name=x", "seed=1,2", "logger=tensorboard"], {}, "leave logger= out"),
         (["experiment=debug", "name=x", "seed=1,2"], {"method": "bayes"}, "needs --metric"),
         (["experiment=debug", "name=x", "model.width=interval(1,2)"], {"method": "grid"}, "model.width are intervals"),
         (["experiment=debug", "name=x", "seed=int(tag(log,interval(1,9)))"], {}, "list the values"),

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from runs import assert_equal, evaluation, names
 from tiny import MemoryDataModule, build_gan, fit, make_trainer
 
 from cips_lab.callbacks import interruption as module
@@ -21,6 +20,7 @@ from cips_lab.errors import Interrupted
 from cips_lab.processes.signals import StopSignals
 from cips_lab.runs.checkpoints import sound_checkpoints
 from cips_lab.runs.records import evaluations
+from runs import assert_equal, evaluation, names
 
 
 class At(pl.Callback):

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import assert_equal, evaluation, names
 from tiny import build_gan, fit
 
 from cips_lab.callbacks.checkpoints import Checkpoints
@@ -24,6 +23,7 @@ from cips_lab.runs import lock as locking
 from cips_lab.runs.checkpoints import damage, images_of, sound_checkpoints
 from cips_lab.runs.folder import kimg_label
 from cips_lab.runs.lock import HOLDER, only_run_in
+from runs import assert_equal, evaluation, names
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from processes import fit_together, together
 from tiny import build_gan
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.launch.run import split_groups
 from cips_lab.processes.collectives import mean_over_processes
 from cips_lab.runs.checkpoints import checkpoint_folders
+from processes import fit_together, together
 
 BATCH, ITERATIONS = 16, 20
 TOLERANCE = 1e-4

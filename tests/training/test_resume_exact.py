@@ -1,6 +1,5 @@
 """A run that was killed, wherever, and continued is the uninterrupted one, bit for bit, in all it keeps and tells."""
 
-import csv
 import json
 import os
 import random
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from processes import fit_together, together
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import MemoryDataModule, build_gan
 
@@ -20,8 +18,9 @@ from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.runs.checkpoints import checkpoint_folders
-from cips_lab.tracking.loggers import csv_logger, tensorboard_logger
+from cips_lab.tracking.loggers import tensorboard_logger
 from cips_lab.training.gan import GAN
+from processes import fit_together, together
 
 TOTAL = 13  # iterations; R1 at even ones, a checkpoint every second, a line of metrics.jsonl every third
 # Where the run is killed, time after time: (iteration, what has just been done).
@@ -191,11 +190,10 @@ def test_an_interval_is_carried_over_to_another_number_of_processes(tmp_path: Pa
 
 
 def logged_run(folder: Path, iterations: int, images_seen: int) -> None:
-    """A run with the CSV and TensorBoard loggers; continued at images_seen, unless that is 0."""
-    loggers = [csv_logger(str(folder), images_seen), tensorboard_logger(str(folder), images_seen)]
+    """A run with the TensorBoard logger; continued at images_seen, unless that is 0."""
     trainer = pl.Trainer(
         accelerator="cpu",
-        logger=loggers,
+        logger=tensorboard_logger(str(folder), images_seen),
         callbacks=[StopAtTotal(iterations * 8 / 1000), MetricsLog(every_kimg=0.008), Checkpoints(every_kimg=0.016)],
         default_root_dir=folder,
         max_epochs=-1,
@@ -208,12 +206,6 @@ def logged_run(folder: Path, iterations: int, images_seen: int) -> None:
     trainer.fit(build_gan(), datamodule=MemoryDataModule(), ckpt_path=checkpoint, weights_only=True)
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "csv" / "metrics.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in table]
-
-
 def curve(folder: Path, name: str) -> list[tuple[int, float]]:
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
@@ -221,24 +213,11 @@ def curve(folder: Path, name: str) -> list[tuple[int, float]]:
 
 
 def test_loggers_go_on_where_the_checkpoint_is(tmp_path: Path) -> None:
-    """Stopped after five iterations, continued from the checkpoint of the fourth: no row twice, none missing."""
+    """Stopped after five iterations, continued from the checkpoint of the fourth: no point twice, none missing."""
     logged_run(tmp_path / "whole", 6, 0)
     folder = tmp_path / "continued"
     logged_run(folder, 5, 0)
-    with (folder / "csv" / "metrics.csv").open("a") as file:
-        file.write("0.0")  # killed while it wrote
     logged_run(folder, 6, 32)
-    assert rows(folder) == rows(tmp_path / "whole")
-    assert [row["step"] for row in rows(folder)] == ["8", "16", "24", "32", "40", "48"]
     for name in ("loss/generator", "loss/r1", "kimg"):
         assert curve(folder, name) == curve(tmp_path / "whole", name)
     assert [step for step, _ in curve(folder, "loss/discriminator")] == [8, 16, 24, 32, 40, 48]
-
-
-def test_an_empty_csv_is_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / "csv").mkdir()
-    (tmp_path / "csv" / "metrics.csv").write_text("")
-    logger = csv_logger(str(tmp_path), 8)
-    logger.log_metrics({"a": 1.0}, step=16)
-    logger.save()
-    assert rows(tmp_path) == [{"a": "1.0", "step": "16"}]

@@ -56,7 +56,7 @@ IDENTITY = (
     "seed",
     "init",
 )
-INCIDENTAL = ("data.num_workers", "data.hint", "data.cache", "data.test_path", "data.unreadable")
+INCIDENTAL = ("data.name", "data.num_workers", "data.hint", "data.cache", "data.test_path", "data.unreadable")
 
 
 def train(cfg: DictConfig) -> Path:

@@ -264,7 +264,7 @@ def mistake_in(config: DictConfig) -> str | None:
     if started_together() > 1:
         return (
             "--multirun under torchrun or srun: every process would run the sweep; let a launcher start the jobs "
-            "(hydra/launcher=slurm), and trainer=ddp their processes"
+            "(hydra/launcher=slurm), and trainer=gpu their processes"
         )
     seeks = "optuna" in config.hydra.sweeper._target_.lower()
     every, total = config.schedule.evaluate_kimg, config.schedule.total_kimg

@@ -1,1 +1,1 @@
-"""Weights & Biases, TensorBoard and CSV: nothing else of the package imports wandb."""
+"""Weights & Biases and TensorBoard: nothing else of the package imports wandb."""

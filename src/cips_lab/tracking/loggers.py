@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from cips_lab.errors import UserError
-from cips_lab.tracking.continued_csv import ContinuedCSVLogger
 from cips_lab.tracking.wandb_run import RunLogger
 
 
@@ -18,11 +17,6 @@ class PictureTensorBoard(TensorBoardLogger):
         from PIL import Image
 
         self.experiment.add_image(name, np.asarray(Image.open(path)), images_seen, dataformats="HWC")
-
-
-def csv_logger(run_folder: str, images_seen: int = 0) -> CSVLogger:
-    """metrics.csv in RUN/csv; a run that is continued at `images_seen` goes on in it (see `continued_csv`)."""
-    return ContinuedCSVLogger(run_folder, images_seen)
 
 
 def tensorboard_logger(run_folder: str, images_seen: int = 0) -> PictureTensorBoard:
