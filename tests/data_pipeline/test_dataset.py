@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pictures import random_picture
 from PIL import Image
 
-from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution, square, to_device_range
+from cips_lab.data.dataset import ArrayDataset, FixedSizeDataset, ImageDataset, check_resolution, fit, to_device_range
 from cips_lab.data.sources import FolderSource
 from cips_lab.errors import UserError
 
@@ -23,18 +23,71 @@ def lanczos_matrix(size: int, target: int) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
+def by_the_formula(crop: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture [H, W, 3] resized: Pillow filters rows first and rounds to 8 bits in between."""
+    rows = np.einsum("ix,yxc->yic", lanczos_matrix(crop.shape[1], width), crop).round().clip(0, 255)
+    return np.einsum("iy,yxc->ixc", lanczos_matrix(crop.shape[0], height), rows).round().clip(0, 255)
+
+
 @settings(deadline=None, max_examples=30)
 @given(width=st.integers(5, 60), height=st.integers(5, 60), log=st.integers(3, 5), seed=st.integers(0, 9))
-def test_square_is_the_centre_crop_resized_by_the_lanczos_formula(width: int, height: int, log: int, seed: int) -> None:
+def test_a_square_is_the_centre_crop_resized_by_the_lanczos_formula(
+    width: int, height: int, log: int, seed: int
+) -> None:
     picture = random_picture(width, height, seed)
     side, resolution = min(width, height), 2**log
     left, top = (width - side) // 2, (height - side) // 2
     crop = np.asarray(picture).astype(float)[top : top + side, left : left + side]
-    matrix = lanczos_matrix(side, resolution)
-    # Pillow filters rows first and rounds to 8 bits in between.
-    rows = np.einsum("ix,yxc->yic", matrix, crop).round().clip(0, 255)
-    expected = np.einsum("iy,yxc->ixc", matrix, rows).round().clip(0, 255)
-    assert np.abs(np.asarray(square(picture, resolution)) - expected).max() <= 2
+    expected = by_the_formula(crop, resolution, resolution)
+    assert np.abs(np.asarray(fit(picture, resolution)) - expected).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "box"),  # (width, height), (height, width), (left, top, right, bottom)
+    [
+        ((60, 40), (10, 20), (0, 5, 60, 35)),
+        ((60, 20), (10, 20), (10, 0, 50, 20)),
+        ((40, 60), (30, 10), (10, 0, 30, 60)),
+        ((40, 60), 96, (0, 10, 40, 50)),
+    ],
+)
+def test_a_rectangle_is_the_largest_centred_part_of_its_proportions(
+    shape: tuple[int, int], size: int | tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    picture = random_picture(*shape, seed=3)
+    height, width = (size, size) if isinstance(size, int) else size
+    found = np.asarray(fit(picture, size))
+    assert found.shape == (height, width, 3)
+    crop = np.asarray(picture).astype(float)[box[1] : box[3], box[0] : box[2]]
+    # Pillow chooses which of the two passes is first, and rounds and clips in between.
+    columns_first = by_the_formula(crop.transpose(1, 0, 2), width, height).transpose(1, 0, 2)
+    assert min(np.abs(found - e).max() for e in (by_the_formula(crop, height, width), columns_first)) <= 2
+
+
+def test_pictures_at_another_size_come_from_their_originals(tmp_path: Path) -> None:
+    random_picture(50, 30, seed=1).save(tmp_path / "a.png")
+    dataset = ImageDataset(FolderSource(tmp_path), 8)
+    wide = dataset.resized((12, 20))
+    assert torch.equal(
+        wide[0], torch.from_numpy(np.array(fit(random_picture(50, 30, seed=1), (12, 20)))).permute(2, 0, 1)
+    )
+    assert len({dataset.fingerprint(), wide.fingerprint(), dataset.resized((20, 12)).fingerprint()}) == 3
+    array = ArrayDataset(np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16), dtype=np.uint8))
+    assert torch.equal(array.resized(16)[1], array[1])
+    assert array.resized((8, 16))[0].shape == (3, 8, 16)
+    assert array.resized((8, 16)).fingerprint() != array.resized((16, 8)).fingerprint()
+
+
+def test_samples_of_any_one_size_are_taken_as_they_are(tmp_path: Path) -> None:
+    pictures = [random_picture(48, 24, seed) for seed in range(2)]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+    dataset = FixedSizeDataset(FolderSource(tmp_path))
+    assert dataset.resolution == (24, 48)
+    np.testing.assert_array_equal(dataset[1].permute(1, 2, 0), pictures[1])
+    random_picture(24, 48, seed=2).save(tmp_path / "2.png")
+    with pytest.raises(UserError, match=r"2\.png: 24 x 48 pixels, where 48 x 24 are expected"):
+        FixedSizeDataset(FolderSource(tmp_path))[2]
 
 
 def test_a_picture_of_the_right_size_is_untouched(tmp_path: Path) -> None:

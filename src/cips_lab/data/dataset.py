@@ -1,4 +1,4 @@
-"""Pictures as tensors: square, uint8, [3, R, R]; the change to floats happens later, on the device."""
+"""Pictures as tensors: uint8 [3, H, W], square for training; the change to floats happens later, on the device."""
 
 import hashlib
 
@@ -12,11 +12,13 @@ from cips_lab.data.sources import ImageSource
 from cips_lab.data.unreadable import Reader
 from cips_lab.errors import UserError
 
+Size = int | tuple[int, int]  # of a picture in pixels: the side of a square, or (height, width)
+
 
 def check_resolution(resolution: int) -> None:
     """Raise `UserError` unless `resolution` (pixels a side) is a power of two of at least 8.
 
-    The discriminator halves it down to 4.
+    The discriminator halves it down to 4. Pictures that are only evaluated may have any size.
     """
     if resolution < 8 or resolution & (resolution - 1):
         below = 1 << max(3, resolution.bit_length() - 1) if resolution > 0 else 8
@@ -26,27 +28,52 @@ def check_resolution(resolution: int) -> None:
         )
 
 
-def square(image: Image.Image, resolution: int) -> Image.Image:
-    """The largest centred square of `image`, resized to `resolution` pixels a side with Lanczos, antialiased.
+def sides(size: Size) -> tuple[int, int]:
+    """(height, width)."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def size_of(height: int, width: int) -> Size:
+    """As pictures' sizes are written: one number for a square."""
+    return height if height == width else (height, width)
+
+
+def size_name(size: Size) -> str:
+    """``64`` for a square, ``128x64`` (width, height) for a rectangle: in file names, records and tags."""
+    return str(size) if isinstance(size, int) else f"{size[1]}x{size[0]}"
+
+
+def parse_size(name: str) -> Size:
+    """What `size_name` wrote. Raises `ValueError` for anything else."""
+    width, _, height = name.partition("x")
+    return size_of(int(height or width), int(width))
+
+
+def fit(image: Image.Image, size: Size) -> Image.Image:
+    """The largest centred part of `image` with the proportions of `size`, resized to it with Lanczos, antialiased.
 
     A picture that is already of that size comes back as it is, pixel for pixel.
     """
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    height, width = sides(size)
+    if image.width * height >= image.height * width:
+        part = (max(1, round(image.height * width / height)), image.height)
+    else:
+        part = (image.width, max(1, round(image.width * height / width)))
+    left, top = (image.width - part[0]) // 2, (image.height - part[1]) // 2
     # Cropped first: resize(box=...) lets pixels outside the box bleed into its border.
-    cropped = image.crop((left, top, left + side, top + side))
-    return cropped.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    cropped = image.crop((left, top, left + part[0], top + part[1]))
+    return cropped.resize((width, height), Image.Resampling.LANCZOS)
 
 
 class ImageDataset(Dataset[Tensor]):
-    """Item i: picture i of `source` as uint8 [3, R, R], RGB in [0, 255], centre-cropped and Lanczos-resized.
+    """Item i: picture i of `source` as uint8 [3, H, W], RGB in [0, 255], centre-cropped and Lanczos-resized, see `fit`.
 
+    `resolution`: any size; what training needs of it, data modules check.
     `unreadable`: what is done with a picture that cannot be decoded, see `Reader`.
-    Raises `UserError` for a resolution that is no power of two >= 8 and for a picture that cannot be decoded.
+    Raises `UserError` for a picture that cannot be decoded.
     """
 
-    def __init__(self, source: ImageSource, resolution: int, unreadable: str = "fail") -> None:
-        check_resolution(resolution)
+    def __init__(self, source: ImageSource, resolution: Size, unreadable: str = "fail") -> None:
         self.source = source
         self.reader = Reader(source, unreadable)
         self.resolution = resolution
@@ -55,7 +82,7 @@ class ImageDataset(Dataset[Tensor]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = square(self.reader.read(index), self.resolution)
+        image = fit(self.reader.read(index), self.resolution)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
     @property
@@ -65,29 +92,39 @@ class ImageDataset(Dataset[Tensor]):
 
     def fingerprint(self) -> str:
         """Hexadecimal digits that change with any item; computed without decoding a picture."""
-        return hashlib.sha256(f"{self.source.fingerprint()} square lanczos {self.resolution}".encode()).hexdigest()
+        shape = "square" if isinstance(self.resolution, int) else "rectangle"
+        recipe = f"{self.source.fingerprint()} {shape} lanczos {size_name(self.resolution)}"
+        return hashlib.sha256(recipe.encode()).hexdigest()
+
+    def resized(self, resolution: Size) -> "ImageDataset":
+        """The same pictures at another size, from their originals."""
+        return ImageDataset(self.source, resolution, self.reader.policy)
 
 
 class FixedSizeDataset(ImageDataset):
-    """Pictures that are evaluated as they are: square, all of one size, never resized.
+    """Pictures that are evaluated as they are: all of one size, whatever it is, never resized.
 
     Args:
         source: the pictures.
-        resolution: their size; None: that of the first.
+        resolution: their size, (height, width) for rectangles; None: that of the first.
 
     Raises:
         UserError: a picture has another size; it is named when it is read.
     """
 
-    def __init__(self, source: ImageSource, resolution: int | None = None) -> None:
-        super().__init__(source, resolution or source.read(0).width)
+    def __init__(self, source: ImageSource, resolution: Size | None = None) -> None:
+        if resolution is None:
+            first = source.read(0)
+            resolution = size_of(first.height, first.width)
+        super().__init__(source, resolution)
 
     def __getitem__(self, index: int) -> Tensor:
         image = self.source.read(index)
-        if image.size != (self.resolution, self.resolution):
+        height, width = sides(self.resolution)
+        if image.size != (width, height):
             raise UserError(
-                f"{self.source.name(index)}: {image.width} x {image.height} pixels, where {self.resolution} x "
-                f"{self.resolution} are expected: samples are evaluated as they are"
+                f"{self.source.name(index)}: {image.width} x {image.height} pixels, where {width} x {height} are "
+                "expected: samples are evaluated as they are, and all must have one size"
             )
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
@@ -102,7 +139,7 @@ class ArrayDataset(Dataset[Tensor]):
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != 3 or array.shape[2] != array.shape[3]:
             raise ValueError(f"expected uint8 [N, 3, R, R], got {array.dtype} {list(array.shape)}")
         self.array = array
-        self.resolution: int = array.shape[2]
+        self.resolution: Size = array.shape[2]
 
     def __len__(self) -> int:
         return len(self.array)
@@ -122,6 +159,35 @@ class ArrayDataset(Dataset[Tensor]):
         for start in range(0, len(self.array), 1024):
             digest.update(self.array[start : start + 1024].tobytes())
         return digest.hexdigest()
+
+    def resized(self, resolution: Size) -> "ResizedDataset":
+        """The same pictures at another size."""
+        return ResizedDataset(self, resolution)
+
+
+class ResizedDataset(Dataset[Tensor]):
+    """Item i: item i of another data set, brought to a size as `fit` does."""
+
+    def __init__(self, original: ArrayDataset, resolution: Size) -> None:
+        self.original = original
+        self.resolution = resolution
+
+    def __len__(self) -> int:
+        return len(self.original)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = fit(Image.fromarray(self.original[index].permute(1, 2, 0).numpy()), self.resolution)
+        return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+    @property
+    def location(self) -> str:
+        """Where the pictures are."""
+        return self.original.location
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change with any item."""
+        recipe = f"{self.original.fingerprint()} lanczos {size_name(self.resolution)}"
+        return hashlib.sha256(recipe.encode()).hexdigest()
 
 
 def to_device_range(images: Tensor, flip_mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
+from cips_lab.data.dataset import Size
 from cips_lab.data.loading import PictureLoader
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import FeatureBank, Gaussian, Moments
@@ -17,7 +18,7 @@ from cips_lab.processes.collectives import mine, rank, total
 class PictureSet(Protocol):
     """Real pictures: a data set of this package, or one with these members."""
 
-    resolution: int
+    resolution: Size
 
     @property
     def location(self) -> str:

@@ -19,6 +19,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from cips_lab.data.dataset import Size, sides, size_name
 from cips_lab.errors import UserError
 from cips_lab.metrics import constants
 from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect
@@ -150,7 +151,7 @@ class Evaluator:
         found = references(pictures, self.extractors, count, self.batch_size, self.num_workers, self.cache)
         return Real(found[0], found[-1])
 
-    def recorded(self, location: str, resolution: int) -> Real | None:
+    def recorded(self, location: str, resolution: Size) -> Real | None:
         """What the cache holds of pictures that are at `location` no longer; None if it holds nothing of them."""
         found = [recorded(location, resolution, e, self.num_real, self.cache) for e in self.extractors]
         if found[0] is None or found[-1] is None or found[0].count != found[-1].count:
@@ -247,7 +248,7 @@ class Evaluator:
         return results | {
             "num_samples": len(main.features),
             "num_real": real.main.count,
-            "resolution": real.main.resolution,
+            "resolution": size if isinstance(size := real.main.resolution, int) else size_name(size),
             "extractor": self.extractor,
             "manifold_extractor": self.manifold_extractor,
             "weights": self.extractors[0].weights_hash,
@@ -276,11 +277,12 @@ class Evaluator:
             raise UserError(f"{what}: {count} is too few; give at least 2")
 
     @staticmethod
-    def _of_resolution(batches: Iterable[Tensor], resolution: int) -> Iterator[Tensor]:
+    def _of_resolution(batches: Iterable[Tensor], resolution: Size) -> Iterator[Tensor]:
+        height, width = sides(resolution)
         for images in batches:
-            if images.shape[-2:] != (resolution, resolution):
+            if images.shape[-2:] != (height, width):
                 raise UserError(
-                    f"generated pictures of {images.shape[-2]} x {images.shape[-1]} cannot be compared with real ones "
-                    f"of {resolution} x {resolution}: networks see the difference in sharpness; set resolution"
+                    f"generated pictures of {images.shape[-1]} x {images.shape[-2]} cannot be compared with real ones "
+                    f"of {width} x {height}: networks see the difference in sharpness; set resolution"
                 )
             yield images

@@ -8,6 +8,7 @@ a picture, and a file is never written over with something else. They lie in `me
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cips_lab.data.dataset import Size, parse_size, size_name
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
 from cips_lab.files.untrusted import first_line, read_safetensors
@@ -35,7 +37,7 @@ class Reference:
 
     features: Tensor  # float32 [count, D], in the data set's order
     gaussian: Gaussian
-    resolution: int
+    resolution: Size
     location: str
     path: Path
 
@@ -47,7 +49,8 @@ class Reference:
 
 def reference_path(pictures: PictureSet, extractor: Extractor, count: int, cache: str | Path | None = None) -> Path:
     """The file of a data set's first `count` pictures; it need not exist. No picture is read."""
-    recipe = f"{VERSION} {pictures.fingerprint()} {pictures.resolution} {count} {extractor.name} "
+    size = size_name(pictures.resolution)
+    recipe = f"{VERSION} {pictures.fingerprint()} {size} {count} {extractor.name} "
     key = hashlib.sha256((recipe + extractor.weights_hash).encode()).hexdigest()[:16]
     name = f"{_prefix(extractor, pictures.resolution)}{count}_{key}.safetensors"
     return _folder(cache) / name
@@ -88,7 +91,7 @@ def references(
 
 
 def recorded(
-    location: str, resolution: int, extractor: Extractor, most: int, cache: str | Path | None = None
+    location: str, resolution: Size, extractor: Extractor, most: int, cache: str | Path | None = None
 ) -> Reference | None:
     """The newest file about at most `most` pictures that were at `location`, for when they are there no longer.
 
@@ -120,7 +123,7 @@ def write(reference: Reference, extractor: Extractor) -> None:
     metadata = {
         "format": VERSION,
         "location": reference.location,
-        "resolution": str(reference.resolution),
+        "resolution": size_name(reference.resolution),
         "count": str(reference.count),
         "extractor": extractor.name,
         "weights_hash": extractor.weights_hash,
@@ -151,7 +154,7 @@ def read(path: Path) -> Reference:
         if features.dtype != torch.float32 or not (mean.dtype == covariance.dtype == torch.float64):
             raise ValueError(f"features of type {features.dtype}, mean {mean.dtype}, covariance {covariance.dtype}")
         gaussian = Gaussian(count, mean, covariance)
-        return Reference(features, gaussian, int(metadata["resolution"]), metadata["location"], path)
+        return Reference(features, gaussian, parse_size(metadata["resolution"]), metadata["location"], path)
     except (KeyError, ValueError, UserError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)}); delete it and it is computed again") from None
 
@@ -165,13 +168,13 @@ def _metadata(path: Path) -> dict[str, str]:
     if metadata.get("format") != VERSION:
         raise UserError(f"{path} holds no statistics of this version; delete it and they are computed again")
     missing = {"location", "resolution", "count", "weights_hash"} - metadata.keys()
-    if missing or not (metadata["resolution"].isdecimal() and metadata["count"].isdecimal()):
+    if missing or not (re.fullmatch(r"\d+(x\d+)?", metadata["resolution"]) and metadata["count"].isdecimal()):
         raise UserError(f"{path} cannot be read (its header is damaged); delete it and it is computed again")
     return metadata
 
 
-def _prefix(extractor: Extractor, resolution: int) -> str:
-    return f"{extractor.name}_{resolution}_"
+def _prefix(extractor: Extractor, resolution: Size) -> str:
+    return f"{extractor.name}_{size_name(resolution)}_"
 
 
 def _folder(cache: str | Path | None) -> Path:

@@ -1,21 +1,28 @@
 """Tensors to picture files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from cips_lab.render.finite import check_pictures
 
-def quantize(images: Tensor) -> Tensor:
-    """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, 3, H, W] on the same device: round((x + 1) * 127.5)."""
+
+def quantize(images: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+    """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, 3, H, W] on the same device: round((x + 1) * 127.5).
+
+    Raises `UserError` for a picture that is not finite, see `check_pictures`; `seeds` are its name there.
+    """
+    check_pictures(images, seeds)
     scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().byte()
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: Tensor, seeds: Sequence[int] | None = None) -> np.ndarray:
     """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, H, W, 3], as `quantize`."""
-    return quantize(images).permute(0, 2, 3, 1).cpu().numpy()
+    return quantize(images, seeds).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def tile_images(pictures: np.ndarray, columns: int) -> np.ndarray:
