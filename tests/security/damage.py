@@ -199,19 +199,17 @@ def reader(kind: str) -> Callable[[Path], None]:
 def resumer() -> Callable[[Path], None]:
     """Continue the tiny run for one iteration from a file."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-    from functools import partial
-
     from tiny import MemoryDataModule, build_gan, make_trainer
 
-    from cips_lab.launch.resume import restoring
-    from cips_lab.launch.run import quiet_libraries, resume
+    from cips_lab.launch.resume import fit_from
+    from cips_lab.launch.run import quiet_libraries
 
     quiet_libraries()
 
     def read(path: Path) -> None:
         gan = build_gan()
         trainer = make_trainer(path.parent / "run", 3)
-        restoring(partial(resume, trainer, gan, MemoryDataModule()), gan, path)
+        fit_from(trainer, gan, MemoryDataModule(), path)
 
     return read
 

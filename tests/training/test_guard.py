@@ -17,10 +17,11 @@ from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.errors import UserError
+from cips_lab.launch.resume import fit_from
 from cips_lab.runs.checkpoints import checkpoint_folders
 from cips_lab.training.draws import draw_latents
 from cips_lab.training.gan import GAN
-from cips_lab.training.guard import Guard, NonFinite, check_precision, fit_guarded, poisoned, seed_after
+from cips_lab.training.guard import Guard, NonFinite, check_precision, poisoned, seed_after, where_to_go_back
 from cips_lab.training.incident import Finding, Incident, save
 
 
@@ -189,21 +190,18 @@ def test_one_that_does_not_come_again_is_said_to_be_nobodys(tmp_path: Path) -> N
 
 
 def run_guarded(folder: Path, gan: GAN, iterations: int, *, every: int = 2) -> None:
-    """As `training.run` does, from the newest checkpoint in the folder."""
+    """As `launch.run` does, from the newest checkpoint in the folder."""
     folder.mkdir(exist_ok=True)
     trainer = make_trainer(folder, iterations, MetricsLog(0.008), Checkpoints(every * 0.008, keep=None))
 
-    def newest() -> Path | None:
-        found = checkpoint_folders(folder)
-        return found[-1] / "training.ckpt" if found else None
-
-    fit_guarded(
-        lambda start: trainer.fit(gan, datamodule=MemoryDataModule(), ckpt_path=start, weights_only=True),
-        gan,
-        gan.guard,
-        newest,
-        newest(),
-    )
+    found = checkpoint_folders(folder)
+    start = found[-1] if found else None
+    while True:
+        try:
+            fit_from(trainer, gan, MemoryDataModule(), start)
+            return
+        except NonFinite as error:
+            start = where_to_go_back(error, gan.guard, gan, checkpoint_folders(folder))
 
 
 def test_rollback_recovers_with_other_draws_and_can_be_repeated(

@@ -1,10 +1,9 @@
 """A checkpoint that a run is continued from: read without running what is in it, and told when it does not fit."""
 
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
 from torch import Tensor
 
 from cips_lab.errors import UserError
@@ -13,8 +12,7 @@ from cips_lab.files.untrusted import first_line, read_torch
 if TYPE_CHECKING:
     from cips_lab.training.gan import GAN
 
-# Lightning's, which makes a trainer's state of a checkpoint's content; what it raises there is the checkpoint's fault.
-RESTORING = "checkpoint_connector.py"
+TRAINING = "training.ckpt"
 
 
 def check_checkpoint(path: Path, gan: "GAN") -> None:
@@ -62,19 +60,41 @@ def optimizer_problem(states: Any, gan: "GAN") -> str | None:
     return None
 
 
-def restoring(fit: Callable[[Path | None], None], gan: "GAN", start: Path | None) -> None:
+class Restoration(pl.Callback):
+    """Knows whether a trainer is at putting a checkpoint's content into place: what is raised then is its fault."""
+
+    def __init__(self) -> None:
+        self.under_way = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.under_way = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.under_way = False
+
+
+def fit_from(trainer: pl.Trainer, gan: "GAN", data: pl.LightningDataModule, checkpoint: Path | None) -> None:
     """Train from a checkpoint, or from the beginning.
+
+    Args:
+        trainer, gan, data: as for Lightning's `fit`.
+        checkpoint: its folder, or its `training.ckpt`; None: none.
 
     Raises:
         UserError: the checkpoint cannot be continued from.
     """
+    start = checkpoint / TRAINING if checkpoint is not None and checkpoint.is_dir() else checkpoint
     if start is not None:
         check_checkpoint(start, gan)
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    restoration = next((one for one in callbacks if isinstance(one, Restoration)), None)
+    if restoration is None:
+        restoration = Restoration()
+        callbacks.insert(0, restoration)
     try:
-        fit(start)
+        trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        if start is None or not any(Path(frame.filename).name == RESTORING for frame in frames):
+        if start is None or not restoration.under_way:
             raise
         raise UserError(f"{start}: cannot be continued from ({first_line(error)}); {remedy(start)}") from error
 

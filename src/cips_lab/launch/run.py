@@ -1,19 +1,12 @@
-"""From a composed configuration to a finished run folder."""
+"""From a composed configuration to a finished run folder: `train`, and the `Run` that it takes through its life."""
 
-import importlib.metadata
-import json
 import logging
-import os
-import platform
 import shutil
-import subprocess
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
@@ -23,12 +16,13 @@ from cips_lab.callbacks.evaluation import Evaluation
 from cips_lab.callbacks.interruption import Interruption
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.configuration import build
-from cips_lab.errors import UserError
-from cips_lab.files.secrets import guard_logs, redact_arguments, redact_settings
-from cips_lab.files.untrusted import read_settings
-from cips_lab.files.whole import disk_full, is_full, quiet_log_when_full, replace_text
-from cips_lab.interop.native import load_generator
-from cips_lab.launch.resume import restoring
+from cips_lab.errors import NonFinite
+from cips_lab.files.secrets import guard_logs, redact_settings
+from cips_lab.files.whole import disk_full, is_full, quiet_log_when_full
+from cips_lab.launch.beginning import describe, write_folder
+from cips_lab.launch.networks import build_gan
+from cips_lab.launch.resume import fit_from
+from cips_lab.launch.same_run import refuse_another_run
 from cips_lab.processes.layout import Layout, check_batch, check_name, layout_of, set_float32, set_threads
 from cips_lab.processes.ranks import is_first_of_all, prepare_once
 from cips_lab.processes.signals import StopSignals
@@ -36,27 +30,12 @@ from cips_lab.processes.strategy import ReplicatedStrategy, WatchedLauncher
 from cips_lab.processes.watch import follow_launcher
 from cips_lab.runs.checkpoints import best_so_far, images_of, sound_checkpoints
 from cips_lab.runs.lock import LOCK, only_run_in, will_start_others
-from cips_lab.runs.status import FINISHED, RUNNING, write_overrides, write_status
+from cips_lab.runs.status import FINISHED, RUNNING, write_status
 from cips_lab.tracking.loggers import close
 from cips_lab.training.clock import check_schedule
-from cips_lab.training.gan import GAN
-from cips_lab.training.guard import Guard, check_precision, fit_guarded
+from cips_lab.training.guard import Guard, check_precision, where_to_go_back
 
 log = logging.getLogger(__name__)
-
-# What a run is: changing any of these under the same name would make another run of it.
-IDENTITY = (
-    "generator",
-    "discriminator",
-    "objective",
-    "data",
-    "resolution",
-    "batch_size",
-    "micro_batch",
-    "seed",
-    "init",
-)
-INCIDENTAL = ("data.name", "data.num_workers", "data.hint", "data.cache", "data.test_path", "data.unreadable")
 
 
 def train(cfg: DictConfig) -> Path:
@@ -75,99 +54,134 @@ def train(cfg: DictConfig) -> Path:
     guard_logs()
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     layout = layout_of(cfg.trainer)
+    alone = layout.processes == 1 or will_start_others()
     try:
-        with StopSignals(alone=layout.processes == 1 or will_start_others()) as signals, only_run_in(folder):
-            return _train(cfg, folder, layout, signals)
+        with StopSignals(alone) as signals, only_run_in(folder):
+            run = Run(cfg, folder, layout)
+            run.prepare()
+            if run.is_done:
+                run.leave_as_it_is()
+            else:
+                run.begin()
+                run.fit(signals)
+                run.end()
     except OSError as error:
         if is_full(error):
             raise disk_full(Path(error.filename or folder)) from error
         raise
-
-
-def _train(cfg: DictConfig, folder: Path, layout: Layout, signals: StopSignals) -> Path:
-    processes = layout.processes
-    check_batch(cfg.batch_size, cfg.micro_batch, processes)
-    check_schedule(cfg.schedule)
-    guard: Guard = build(cfg.guard)
-    check_precision(guard, cfg.trainer.precision)
-    check_name(layout.num_nodes, list(HydraConfig.get().overrides.task))
-    set_threads(cfg.trainer, processes)
-    set_float32(cfg.trainer.tf32)
-    data = build(cfg.data)
-    prepare_once(data.prepare_data)  # before anything is built: what is wrong with the data is told at once
-    gan = build_gan(cfg, guard, flip=data.flip)
-    callbacks = [build(callback) for callback in cfg.callbacks.values() if callback is not None]
-    evaluation = next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
-    if evaluation is not None:
-        evaluation.check(data)
-    checkpoints = sound_checkpoints(folder, tell=is_first_of_all())
-    settings = redact_settings(OmegaConf.to_container(cfg, resolve=True))
-    refuse_another_run(folder, settings, continuing=bool(checkpoints))
-    images = images_of(checkpoints[-1]) if checkpoints else 0
-    unevaluated = evaluation is not None and evaluation.is_pending(folder, images, cfg.batch_size)
-    if images and images >= round(cfg.schedule.total_kimg * 1000) and not unevaluated:
-        log.info("%s has its %g kimg already: raise schedule.total_kimg to train on", folder, images / 1000)
-        if is_first_of_all():  # it may have been killed before it could say so
-            write_status(folder, FINISHED, images / 1000, value=best_value(evaluation, folder))
-        return folder
-    if is_first_of_all():
-        write_folder(folder, settings)
-        write_status(folder, RUNNING, images / 1000, value=best_value(evaluation, folder))
-        describe(gan, cfg, folder, processes, checkpoints)
-    chosen = OmegaConf.create(settings["logger"])  # resolved, and without secrets
-    place = {"run_folder": str(folder), "images_seen": images}
-    loggers = [build(logger, **place) for logger in chosen.values() if logger is not None]
-    interruption = next((callback for callback in callbacks if isinstance(callback, Interruption)), None)
-    if interruption is not None:
-        interruption.signals = signals
-        callbacks.sort(key=lambda callback: callback is interruption)  # the last one, in whatever order they came
-    trainer = build_trainer(cfg, folder, layout, loggers, callbacks)
-    try:
-        signals.begin_training(launching=processes > 1 and will_start_others())
-        fit_guarded(
-            lambda start: restoring(partial(resume, trainer, gan, data), gan, start),
-            gan,
-            guard,
-            lambda: newest_checkpoint(folder),
-            checkpoints[-1] / "training.ckpt" if checkpoints else None,
-        )
-    except SystemExit:  # what Lightning makes of a second Ctrl-C
-        if trainer.interrupted and signals.at_once:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if isinstance(trainer.strategy.launcher, WatchedLauncher):
-            trainer.strategy.launcher.end_watch()
-        for logger in loggers:
-            close(logger)
-    if interruption is not None:
-        interruption.conclude(trainer)
-    if trainer.is_global_zero:
-        write_status(folder, FINISHED, gan.images_seen / 1000, value=best_value(evaluation, folder))
-        log.info("finished: %s", folder)
     return folder
 
 
-def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
-    """Both networks as they begin, from `seed` or from `init`."""
-    pl.seed_everything(cfg.seed, workers=False, verbose=False)
-    generator, discriminator = build(cfg.generator), build(cfg.discriminator)
-    gan = GAN(
-        generator,
-        discriminator,
-        build(cfg.objective),
-        batch_size=cfg.batch_size,
-        micro_batch=cfg.micro_batch,
-        seed=cfg.seed,
-        flip=flip,
-        compile=cfg.trainer.compile,
-        tile=cfg.trainer.tile,
-        guard=guard,
-        generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
-    )
-    if cfg.init is not None:
-        initialise(gan, cfg.init)
-    return gan
+class Run:
+    """One process's part in a run: `prepare`, and unless it `is_done`, `begin`, `fit`, `end`.
+
+    Args:
+        cfg: composed ``conf/train.yaml``.
+        folder: the run's, held by this run alone.
+        layout: of the processes that train together.
+    """
+
+    def __init__(self, cfg: DictConfig, folder: Path, layout: Layout) -> None:
+        self.cfg = cfg
+        self.folder = folder
+        self.layout = layout
+
+    def prepare(self) -> None:
+        """Look at all that can be wrong, cheapest first, and build what trains; nothing is written yet.
+
+        Raises:
+            UserError: something is.
+        """
+        cfg = self.cfg
+        check_batch(cfg.batch_size, cfg.micro_batch, self.layout.processes)
+        check_schedule(cfg.schedule)
+        self.guard: Guard = build(cfg.guard)
+        check_precision(self.guard, cfg.trainer.precision)
+        check_name(self.layout.num_nodes, list(HydraConfig.get().overrides.task))
+        set_threads(cfg.trainer, self.layout.processes)
+        set_float32(cfg.trainer.tf32)
+        self.data = build(cfg.data)
+        prepare_once(self.data.prepare_data)  # before anything is built: what is wrong with the data is told at once
+        self.gan = build_gan(cfg, self.guard, flip=self.data.flip)
+        self.callbacks: list[pl.Callback] = [build(one) for one in cfg.callbacks.values() if one is not None]
+        self.evaluation = next((one for one in self.callbacks if isinstance(one, Evaluation)), None)
+        self.interruption = next((one for one in self.callbacks if isinstance(one, Interruption)), None)
+        self.callbacks.sort(key=lambda one: one is self.interruption)  # the last one, in whatever order they came
+        if self.evaluation is not None:
+            self.evaluation.check(self.data)
+        self.checkpoints = sound_checkpoints(self.folder, tell=is_first_of_all())
+        self.settings: dict[str, Any] = redact_settings(OmegaConf.to_container(cfg, resolve=True))
+        refuse_another_run(self.folder, self.settings, continuing=bool(self.checkpoints))
+        self.images_seen = images_of(self.checkpoints[-1]) if self.checkpoints else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the folder holds all images and evaluations that are asked for."""
+        evaluation, images = self.evaluation, self.images_seen
+        unevaluated = evaluation is not None and evaluation.is_pending(self.folder, images, self.cfg.batch_size)
+        return images > 0 and images >= round(self.cfg.schedule.total_kimg * 1000) and not unevaluated
+
+    def leave_as_it_is(self) -> None:
+        """Say that there is nothing to do; it may have been killed before it could say that it is finished."""
+        log.info("%s has its %g kimg already: raise schedule.total_kimg to train on", self.folder, self.kimg)
+        self.say(FINISHED, self.kimg)
+
+    def begin(self) -> None:
+        """Write what is known of the run, and start its loggers."""
+        if is_first_of_all():
+            write_folder(self.folder, self.settings)
+            self.say(RUNNING, self.kimg)
+            describe(self.gan, self.cfg, self.folder, self.layout.processes, self.checkpoints)
+        chosen = OmegaConf.create(self.settings["logger"])  # resolved, and without secrets
+        place = {"run_folder": str(self.folder), "images_seen": self.images_seen}
+        self.loggers: list[Logger] = [build(one, **place) for one in chosen.values() if one is not None]
+        self.trainer = build_trainer(self.cfg, self.folder, self.layout, self.loggers, self.callbacks)
+
+    def fit(self, signals: StopSignals) -> None:
+        """Train to the end, to a signal, or to an error; where the guard allows it, go back to a checkpoint and on."""
+        if self.interruption is not None:
+            self.interruption.signals = signals
+        signals.begin_training(launching=self.layout.processes > 1 and will_start_others())
+        start = self.checkpoints[-1] if self.checkpoints else None
+        try:
+            while True:
+                try:
+                    fit_from(self.trainer, self.gan, self.data, start)
+                    return
+                except NonFinite as error:
+                    # Every checkpoint was written before the iteration that failed: all processes waited for it.
+                    start = where_to_go_back(error, self.guard, self.gan, sound_checkpoints(self.folder))
+        except SystemExit:  # what Lightning makes of a second Ctrl-C
+            if self.trainer.interrupted and signals.at_once:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            if isinstance(self.trainer.strategy.launcher, WatchedLauncher):
+                self.trainer.strategy.launcher.end_watch()
+            for logger in self.loggers:
+                close(logger)
+
+    def end(self) -> None:
+        """Say how it ended.
+
+        Raises:
+            Interrupted: before its end, to be continued.
+        """
+        if self.interruption is not None:
+            self.interruption.conclude(self.trainer)
+        if self.trainer.is_global_zero:
+            self.say(FINISHED, self.gan.images_seen / 1000)
+            log.info("finished: %s", self.folder)
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images behind it when it was prepared."""
+        return self.images_seen / 1000
+
+    def say(self, state: str, kimg: float) -> None:
+        """Write status.json; on the process that owns the folder."""
+        if is_first_of_all():
+            write_status(self.folder, state, kimg, value=best_value(self.evaluation, self.folder))
 
 
 def build_trainer(
@@ -191,17 +205,6 @@ def build_trainer(
     )
 
 
-def resume(trainer: pl.Trainer, gan: GAN, data: pl.LightningDataModule, start: Path | None) -> None:
-    """Lightning's `fit` from a checkpoint's file, or from the beginning."""
-    trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The file from which a run goes on, or None at its beginning."""
-    checkpoints = sound_checkpoints(folder)
-    return checkpoints[-1] / "training.ckpt" if checkpoints else None
-
-
 def best_value(evaluation: Evaluation | None, folder: Path) -> float | None:
     """The metric of a run's best evaluation so far; None where nothing was evaluated."""
     record = best_so_far(folder)
@@ -223,116 +226,3 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # the averaged generator
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-
-
-def initialise(gan: GAN, source: str) -> None:
-    """Start from another generator's weights (`init=`)."""
-    other = load_generator(source)
-    ours, theirs = gan.generator.state_dict(), other.state_dict()
-    for name in sorted(ours.keys() | theirs.keys()):
-        a, b = (list(state[name].shape) if name in state else "none" for state in (ours, theirs))
-        if a != b:
-            raise UserError(f"init={source} is another generator: {name} is {b} there and {a} in this configuration")
-    gan.generator.load_state_dict(theirs)
-
-
-def refuse_another_run(folder: Path, settings: dict[str, Any], continuing: bool) -> None:
-    """A folder with checkpoints is continued only by the configuration that made it."""
-    path = folder / "config.yaml"
-    if not continuing or not path.exists():
-        return
-    before = flatten(redact_settings(read_settings(path)))
-    now = flatten(settings)
-    changed = [
-        f"  {key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} asked for"
-        for key in sorted(before.keys() | now.keys())
-        if key.split(".")[0] in IDENTITY and key not in INCIDENTAL and before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UserError(
-            f"{folder} holds a run with another configuration; choose another name, or go back to its own:\n"
-            + "\n".join(changed)
-        )
-
-
-def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings to ``{"data.path": value}``."""
-    if not isinstance(settings, dict):
-        return {prefix: settings}
-    return {
-        key: value
-        for name, nested in settings.items()
-        for key, value in flatten(nested, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
-
-
-def write_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """config.yaml, overrides.yaml and environment.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
-    write_overrides(folder, redact_arguments(overrides))
-    replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
-    packages = ("cips-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "wandb")
-    environment = {
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "commit": commit(),
-    }
-    replace_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-
-
-def commit() -> str | None:
-    """The git commit of the source tree, if it is one."""
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()
-
-
-def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoints: list[Path]) -> None:
-    """Say what is about to happen."""
-
-    def millions(network: torch.nn.Module) -> str:
-        return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
-
-    log.info("run folder: %s", folder)
-    log.info(
-        "generator %s (%s), discriminator %s, %d x %d pixels, batch %d on %d process(es), %s, %s",
-        HydraConfig.get().runtime.choices["generator"],
-        millions(gan.generator),
-        millions(gan.discriminator),
-        cfg.resolution,
-        cfg.resolution,
-        cfg.batch_size,
-        processes,
-        cfg.trainer.precision,
-        f"{torch.get_num_threads()} threads" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
-    )
-    if checkpoints:
-        log.info("continuing from %s", checkpoints[-1].name)
-    problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
-    if problem:
-        log.warning(problem)
-
-
-def split_groups(batch_size: int, micro_batch: int | None, processes: int, group_size: int) -> str | None:
-    """What to say where passes are too small for whole groups of the minibatch standard deviation; else None."""
-    samples = micro_batch or batch_size // processes
-    if samples == batch_size or group_size <= 1 or samples % group_size == 0:
-        return None
-    return (
-        f"passes of {samples} images do not hold whole groups of the minibatch standard deviation "
-        f"(discriminator.group_size={group_size}): this run differs from one on another number of processes; "
-        f"with passes of a multiple of {group_size} it would not"
-    )

@@ -3,9 +3,13 @@
 Sample i belongs to process i mod N. Nothing is padded and nothing is computed by one process alone.
 """
 
+from typing import TypeVar
+
 import torch.distributed as dist
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -55,3 +59,12 @@ def wait_for_all() -> None:
     """Wait until all processes are here."""
     if is_distributed():
         dist.barrier()
+
+
+def gather_objects(value: T) -> list[T]:
+    """Every process's value, which can be pickled, in the order of ranks, on all of them; every process calls it."""
+    if not is_distributed():
+        return [value]
+    values: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

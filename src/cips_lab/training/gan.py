@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cips_lab.data.dataset import to_device_range
+from cips_lab.errors import NonFinite
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.networks.tiling import Tile
 from cips_lab.processes.collectives import is_distributed, mean_over_processes
 from cips_lab.processes.reducer import GradientReducer
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
-from cips_lab.training.guard import Guard, poisoned, seed_after
+from cips_lab.training.guard import Guard, StandStill, poisoned, seed_after
+from cips_lab.training.incident import report
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
 
@@ -137,7 +139,9 @@ class GAN(pl.LightningModule):
             self._r1_step(real, optimizer_d)
         self._generator_turn(True)
         w_mean = self._generator_step(optimizer_g)
-        self.guard.check(self, batch)
+        lost = self.guard.lost_phase()
+        if lost is not None:
+            raise NonFinite(report(self, lost, batch))
         self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
         self.images_seen += self.batch_size
@@ -188,13 +192,38 @@ class GAN(pl.LightningModule):
 
     # ------------------------------------------------------------------ its parts
 
-    def run_phase(self, phase: str, batch: Tensor, optimizer: Any) -> None:
-        """One phase alone, on the state as it is: for the guard, which passes an optimiser that does not step."""
-        if phase == "generator":
-            self._generator_step(optimizer)
-        else:
-            step = self._r1_step if phase == "r1" else self._discriminator_step
-            step(self._prepare_real(batch), optimizer)
+    def retrace(self, phase: str, batch: Tensor) -> list[str]:
+        """Go through a phase again: the parameters whose gradient is not finite on this very process.
+
+        Possible because weights have not changed and every draw is a function of the seed and the images seen. Hooks
+        see gradients before they are averaged; no weight is stepped, and statistics stay what they were.
+
+        Args:
+            phase: ``discriminator``, ``r1`` or ``generator``.
+            batch: this process's real images, uint8 [B / processes, 3, R, R].
+        """
+        network: nn.Module = self.generator if phase == "generator" else self.discriminator
+        finite: dict[str, Tensor] = {}
+
+        def look(name: str, gradient: Tensor) -> None:
+            here = torch.isfinite(gradient).all()
+            finite[name] = here if name not in finite else finite[name] & here
+
+        statistics, self.statistics = self.statistics, {}
+        self._generator_turn(phase == "generator")
+        handles = [p.register_hook(partial(look, name)) for name, p in network.named_parameters() if p.requires_grad]
+        try:
+            if phase == "generator":
+                self._generator_step(StandStill(network))
+            else:
+                step = self._r1_step if phase == "r1" else self._discriminator_step
+                step(self._prepare_real(batch), StandStill(network))
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.guard.lost_phase()  # forgotten
+            self.statistics = statistics
+        return [name for name, here in finite.items() if not here]
 
     def _generator_turn(self, generator: bool) -> None:
         """Only the network whose turn it is collects gradients."""

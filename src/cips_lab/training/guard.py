@@ -10,7 +10,6 @@ is a function of the seed and the images seen.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,8 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from cips_lab.errors import NonFinite, UserError
-from cips_lab.processes.collectives import wait_for_all
-from cips_lab.training.incident import Finding, Incident, collect, save
 
 if TYPE_CHECKING:
     from cips_lab.training.gan import GAN
@@ -94,68 +91,13 @@ class Guard:
             getattr(optimizer, "optimizer", optimizer).found_inf = bad
         return norm
 
-    def check(self, gan: "GAN", batch: Tensor) -> None:
-        """At the end of an iteration: the one moment at which the device is waited for.
-
-        Args:
-            gan: all processes are at the same place.
-            batch: this process's real images, uint8 [B / processes, 3, R, R].
-
-        Raises:
-            NonFinite: a phase of this iteration was not finite; its optimiser and those after it did not step.
+    def lost_phase(self) -> str | None:
+        """At the end of an iteration, the one moment at which the device is waited for: its first phase that was not
+        finite, whose optimiser did not step, nor those after it. None where all were. What was noted is forgotten.
         """
         flags, self._flags = self._flags, {}
-        if not flags:
-            return
-        values = torch.stack(list(flags.values())).tolist()
-        if not any(values):
-            return
-        phase = list(flags)[values.index(1.0)]
-        losses = {name: float(value) for name, value in gan.statistics.items()}
-        incident = Incident(
-            phase=phase,
-            images_seen=gan.images_seen,
-            iteration=gan.iteration,
-            rollbacks=gan.rollbacks,
-            seed=gan.draw_seed,
-            batch_size=gan.batch_size,
-            micro_batch=gan.micro_batch,
-            z_dim=gan.generator.z_dim,
-            processes=collect(Finding(gan.global_rank, losses, self._retrace(gan, batch, phase))),
-        )
-        saved = save(incident, Path(gan.trainer.default_root_dir), batch, gan.global_rank)
-        wait_for_all()  # no process may end, and so end others, while one is still writing
-        message = incident.message(saved)
-        if gan.global_rank != 0:
-            message = f"process {gan.global_rank} stops with the others: {incident.headline()}"
-        raise NonFinite(message)
-
-    def _retrace(self, gan: "GAN", batch: Tensor, phase: str) -> list[str]:
-        """Go through a phase again and list the parameters whose gradient is not finite on this very process.
-
-        Hooks see gradients before they are averaged; no weight is stepped.
-        """
-        network = gan.generator if phase == "generator" else gan.discriminator
-        finite: dict[str, Tensor] = {}
-
-        def note(name: str, gradient: Tensor) -> None:
-            here = torch.isfinite(gradient).all()
-            finite[name] = here if name not in finite else finite[name] & here
-
-        def noting(name: str) -> Callable[[Tensor], None]:
-            return lambda gradient: note(name, gradient)
-
-        statistics, gan.statistics = gan.statistics, {}
-        gan._generator_turn(phase == "generator")
-        handles = [p.register_hook(noting(name)) for name, p in network.named_parameters() if p.requires_grad]
-        try:
-            gan.run_phase(phase, batch, StandStill(network))
-        finally:
-            for handle in handles:
-                handle.remove()
-            self._flags.clear()
-            gan.statistics = statistics
-        return [name for name, here in finite.items() if not here]
+        values = torch.stack(list(flags.values())).tolist() if flags else []
+        return list(flags)[values.index(1.0)] if any(values) else None
 
 
 @dataclass
@@ -181,41 +123,29 @@ def check_precision(guard: Guard, precision: str) -> None:
         )
 
 
-def fit_guarded(
-    fit: Callable[[Path | None], None], gan: "GAN", guard: Guard, newest: Callable[[], Path | None], start: Path | None
-) -> None:
-    """Train, and where a number was lost go back and train on with other draws, as often as the guard allows.
+def where_to_go_back(error: NonFinite, guard: Guard, gan: "GAN", checkpoints: list[Path]) -> Path:
+    """The checkpoint from which a run trains on with other draws after a number was lost.
 
     Args:
-        fit: trains from a checkpoint's file, or from the beginning.
-        gan: what is trained; counts the rollbacks, and keeps the count in its checkpoints.
+        error: what told it; the same on every process.
         guard: the run's.
-        newest: the file of the newest checkpoint, or None.
-        start: where to begin.
+        gan: counts the rollbacks, and keeps the count in its checkpoints.
+        checkpoints: of the run, oldest first.
 
     Raises:
-        NonFinite: as often as that was not enough.
+        NonFinite: the guard does not go back, there is nothing to go back to, or it did so often enough.
     """
-    while True:
-        try:
-            return fit(start)
-        except NonFinite as error:
-            if guard.action != "rollback":
-                raise
-            # Every checkpoint was written before the iteration that failed, and all processes waited for it.
-            start = newest()
-            if start is None:
-                raise NonFinite(f"{error}\nguard=rollback: there is no checkpoint yet to go back to") from None
-            if gan.rollbacks >= guard.max_rollbacks:
-                raise NonFinite(
-                    f"{error}\nguard=rollback: gave up after guard.max_rollbacks={guard.max_rollbacks} rollback(s)"
-                ) from None
-            gan.rollbacks += 1
-            if gan.global_rank == 0:
-                log.warning("%s", error)
-                log.warning(
-                    "rollback %d of %d: to %s, and on with other draws",
-                    gan.rollbacks,
-                    guard.max_rollbacks,
-                    start.parent.name,
-                )
+    if guard.action != "rollback":
+        raise error
+    if not checkpoints:
+        raise NonFinite(f"{error}\nguard=rollback: there is no checkpoint yet to go back to") from None
+    if gan.rollbacks >= guard.max_rollbacks:
+        raise NonFinite(
+            f"{error}\nguard=rollback: gave up after guard.max_rollbacks={guard.max_rollbacks} rollback(s)"
+        ) from None
+    gan.rollbacks += 1
+    if gan.global_rank == 0:
+        log.warning("%s", error)
+        count = f"{gan.rollbacks} of {guard.max_rollbacks}"
+        log.warning("rollback %s: to %s, and on with other draws", count, checkpoints[-1].name)
+    return checkpoints[-1]

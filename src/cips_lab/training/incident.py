@@ -4,13 +4,16 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cips_lab.processes.collectives import is_distributed
+from cips_lab.processes.collectives import gather_objects, wait_for_all
+
+if TYPE_CHECKING:
+    from cips_lab.training.gan import GAN
 
 TITLES = {"discriminator": "discriminator, step D", "r1": "discriminator, step R1", "generator": "generator, step G"}
 NAMED = 5  # parameters in the message; the file has all
@@ -96,13 +99,34 @@ class Incident:
         return "\n".join([*lines, f"  {saved}"])
 
 
-def collect(finding: Finding) -> list[Finding]:
-    """The findings of all processes, in their order; every process calls it."""
-    if not is_distributed():
-        return [finding]
-    findings: list[Finding] = [finding] * dist.get_world_size()
-    dist.all_gather_object(findings, finding)
-    return findings
+def report(gan: "GAN", phase: str, batch: Tensor) -> str:
+    """Find out who had it, save what a person needs to look at it, and tell; every process calls it.
+
+    Args:
+        gan: on all processes at the same place; no weight has changed in this iteration.
+        phase: that was not finite.
+        batch: this process's real images, uint8 [B / processes, 3, R, R].
+
+    Returns:
+        The message: in full on the first process.
+    """
+    losses = {name: float(value) for name, value in gan.statistics.items()}
+    incident = Incident(
+        phase=phase,
+        images_seen=gan.images_seen,
+        iteration=gan.iteration,
+        rollbacks=gan.rollbacks,
+        seed=gan.draw_seed,
+        batch_size=gan.batch_size,
+        micro_batch=gan.micro_batch,
+        z_dim=gan.generator.z_dim,
+        processes=gather_objects(Finding(gan.global_rank, losses, gan.retrace(phase, batch))),
+    )
+    saved = save(incident, Path(gan.trainer.default_root_dir), batch, gan.global_rank)
+    wait_for_all()  # no process may end, and so end others, while one is still writing
+    if gan.global_rank != 0:
+        return f"process {gan.global_rank} stops with the others: {incident.headline()}"
+    return incident.message(saved)
 
 
 def save(incident: Incident, run: Path, batch: Tensor, process: int) -> str:

@@ -1,0 +1,93 @@
+"""What is written and said when a run begins: its configuration, its surroundings, its size."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from cips_lab.files.secrets import redact_arguments
+from cips_lab.files.whole import replace_text
+from cips_lab.runs.status import write_overrides
+from cips_lab.training.gan import GAN
+
+log = logging.getLogger(__name__)
+
+
+def write_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """config.yaml, overrides.yaml and environment.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
+    write_overrides(folder, redact_arguments(overrides))
+    replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+    packages = ("cips-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "wandb")
+    environment = {
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "commit": commit(),
+    }
+    replace_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def commit() -> str | None:
+    """The git commit of the source tree, if it is one."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoints: list[Path]) -> None:
+    """Say what is about to happen."""
+
+    def millions(network: torch.nn.Module) -> str:
+        return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
+
+    log.info("run folder: %s", folder)
+    log.info(
+        "generator %s (%s), discriminator %s, %d x %d pixels, batch %d on %d process(es), %s, %s",
+        HydraConfig.get().runtime.choices["generator"],
+        millions(gan.generator),
+        millions(gan.discriminator),
+        cfg.resolution,
+        cfg.resolution,
+        cfg.batch_size,
+        processes,
+        cfg.trainer.precision,
+        f"{torch.get_num_threads()} threads" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
+    )
+    if checkpoints:
+        log.info("continuing from %s", checkpoints[-1].name)
+    problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
+    if problem:
+        log.warning(problem)
+
+
+def split_groups(batch_size: int, micro_batch: int | None, processes: int, group_size: int) -> str | None:
+    """What to say where passes are too small for whole groups of the minibatch standard deviation; else None."""
+    samples = micro_batch or batch_size // processes
+    if samples == batch_size or group_size <= 1 or samples % group_size == 0:
+        return None
+    return (
+        f"passes of {samples} images do not hold whole groups of the minibatch standard deviation "
+        f"(discriminator.group_size={group_size}): this run differs from one on another number of processes; "
+        f"with passes of a multiple of {group_size} it would not"
+    )
