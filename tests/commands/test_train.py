@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -150,15 +151,28 @@ def test_another_configuration_under_the_same_name_is_refused(run: Run) -> None:
 def test_init_starts_from_other_weights_and_refuses_another_generator(run: Run, tmp_path: Path) -> None:
     assert run("train", "experiment=debug", "trainer=cpu", "name=x", "schedule.total_kimg=0.04").returncode == 0
     short = ["experiment=debug", "trainer=cpu", "schedule.total_kimg=0.008", "init=runs/x"]
-    assert run("train", *short, "name=y", "objective.generator_lr=1e-9").returncode == 0
+    slow = ["objective.generator_lr=1e-9", "objective.discriminator_lr=1e-9"]
+    result = run("train", *short, "name=y", *slow)
+    assert result.returncode == 0
+    assert "the weights of both networks" in result.stderr + (tmp_path / "runs/y/train.log").read_text()
     before = load_file(tmp_path / "runs/x/checkpoints/kimg-00000.040/generator.safetensors")
     after = load_file(tmp_path / "runs/y/checkpoints/kimg-00000.008/generator.safetensors")
     for name in before:
         if name != "mapping.w_mean":
             assert (before[name] - after[name]).abs().max() < 1e-6, name
-    result = run("train", *short, "name=z", "generator.width=8")
+    trained, continued = (
+        torch.load(tmp_path / f"runs/{run_}/training.ckpt", weights_only=True)["state_dict"]
+        for run_ in ("x/checkpoints/kimg-00000.040", "y/checkpoints/kimg-00000.008")
+    )
+    for name in trained:
+        if name.startswith("discriminator."):
+            assert (trained[name] - continued[name]).abs().max() < 1e-6, name
+    result = run("train", *short, "name=z", "generator.width=8", "resolution=32")
     assert result.returncode == 2
     assert "init=runs/x is another generator" in result.stderr
+    assert "resolution is 16 there and 32 here" in result.stderr
+    assert "width is 16 there and 8 here" in result.stderr
+    assert "blocks" not in result.stderr, "what differs by its settings is not told by a parameter's name"
 
 
 def test_a_sweep_gives_each_job_its_folder(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from torch.utils._pytree import tree_leaves
 
-from cips_lab.callbacks.departure import leave_quietly
+from cips_lab.callbacks.quiet_exit import exit_quietly
 from cips_lab.errors import STATUS_MISTAKE, DiskFull
 from cips_lab.files.whole import WholeOrNone, check_space, disk_full, flush, is_full, remove_folder, remove_leftovers
 from cips_lab.interop.native import save_generator
@@ -148,7 +148,7 @@ def write_checkpoint(trainer: pl.Trainer, gan: GAN, final: Path, texts: dict[str
             folder.begin()
         except (OSError, DiskFull) as caught:
             error = caught
-    agree(trainer, gan, final, error)
+    raise_on_all(trainer, gan, final, error)
     try:
         trainer.save_checkpoint(folder.partial / "training.ckpt")  # every process takes part
         if trainer.is_global_zero:
@@ -166,13 +166,13 @@ def write_checkpoint(trainer: pl.Trainer, gan: GAN, final: Path, texts: dict[str
             raise
         folder.discard()
         error = caught
-    agree(trainer, gan, final, error)
+    raise_on_all(trainer, gan, final, error)
 
 
-def agree(trainer: pl.Trainer, gan: GAN, final: Path, error: Exception | None) -> None:
+def raise_on_all(trainer: pl.Trainer, gan: GAN, final: Path, error: Exception | None) -> None:
     """Raise the first process's error, if it has one, when the others know of it; they then end without a word."""
     if trainer.strategy.broadcast(error is not None) and error is None:
-        leave_quietly(trainer, STATUS_MISTAKE)
+        exit_quietly(trainer, STATUS_MISTAKE)
     if error is None:
         return
     if not isinstance(error, DiskFull) and is_full(error):

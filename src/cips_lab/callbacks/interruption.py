@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cips_lab.callbacks.checkpoints import Checkpoints
-from cips_lab.callbacks.departure import leave_quietly
+from cips_lab.callbacks.quiet_exit import exit_quietly
 from cips_lab.errors import STATUS_MISTAKE, STATUS_REQUEUE, DiskFull, Interrupted
 from cips_lab.files.whole import disk_full, is_full
 from cips_lab.processes.ranks import INTERACTIVE
@@ -123,7 +123,7 @@ class Interruption(pl.Callback):
     def _fail(self, trainer: pl.Trainer) -> NoReturn:
         if self.failure is not None:
             raise self.failure
-        leave_quietly(trainer, STATUS_MISTAKE)
+        exit_quietly(trainer, STATUS_MISTAKE)
 
     # ------------------------------------------------------------------ after the run
 
@@ -137,7 +137,7 @@ class Interruption(pl.Callback):
         if self.outcome == GO_ON:
             return
         if not trainer.is_global_zero:
-            leave_quietly(trainer, STATUS_REQUEUE)
+            exit_quietly(trainer, STATUS_REQUEUE)
         kept = "a checkpoint is saved" if self._keeps(trainer) else "nothing is saved (callbacks.checkpoints=null)"
         message = f"interrupted at kimg {gan_of(trainer.lightning_module).images_seen / 1000:g}: {kept}"
         if self.outcome == REQUEUE and self.requeue:

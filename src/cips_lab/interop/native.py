@@ -22,6 +22,7 @@ GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
     "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
 }
 FORMAT = "cips_lab.generator.1"
+TRAINING = "training.ckpt"  # beside a checkpoint's generator.safetensors
 Generator = CIPSGenerator | StyleGAN2Generator
 
 
@@ -67,15 +68,48 @@ def load_generator(source: str | Path) -> Generator:
     Raises:
         UserError: nothing of the kind is there, or it does not hold what its name says.
     """
+    return load_with_config(source)[0]
+
+
+def load_with_config(source: str | Path) -> tuple[Generator, dict[str, Any]]:
+    """As `load_generator`, with the configuration that builds it; empty for a file of the public implementation."""
     path = generator_file(source)
     if path.suffix == ".safetensors":
         return _from_safetensors(path)
     if path.suffix == ".ckpt":
         return _from_lightning(path)
-    return official.load_generator(path)
+    return official.load_generator(path), {}
 
 
-def _from_safetensors(path: Path) -> Generator:
+def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
+    """The weights of the discriminator that a generator was trained against, where they lie in the same place.
+
+    Args:
+        source: as for `load_generator`.
+
+    Returns:
+        Its state dict; None for a file that holds a generator alone.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = generator_file(source)
+    if Path(source).expanduser().is_dir():
+        path = path.with_name(TRAINING)
+    if path.suffix == ".safetensors" or not path.is_file():
+        return None
+    content = read_torch(path, "a checkpoint")
+    if path.suffix != ".ckpt":
+        has_one = isinstance(content, dict) and isinstance(content.get("d"), dict)
+        return dict(official.load_discriminator(content).state_dict()) if has_one else None
+    prefix = "discriminator."
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: not a checkpoint of cips_lab")
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _from_safetensors(path: Path) -> tuple[Generator, dict[str, Any]]:
     state, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT})")
@@ -83,10 +117,10 @@ def _from_safetensors(path: Path) -> Generator:
         config = parse_config(metadata["generator"])
     except (KeyError, ValueError):
         raise UserError(f"{path}: its header holds no configuration of a generator") from None
-    return _build(path, config, state)
+    return _build(path, config, state), config
 
 
-def _from_lightning(path: Path) -> Generator:
+def _from_lightning(path: Path) -> tuple[Generator, dict[str, Any]]:
     checkpoint = read_torch(path, "a checkpoint")
     prefix = "average.module."
     try:
@@ -96,7 +130,7 @@ def _from_lightning(path: Path) -> Generator:
         state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     except (AttributeError, KeyError, TypeError):
         raise UserError(f"{path}: not a checkpoint of cips_lab") from None
-    return _build(path, config, state)
+    return _build(path, config, state), config
 
 
 def _build(path: Path, config: Any, state: dict[str, torch.Tensor]) -> Generator:

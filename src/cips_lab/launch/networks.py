@@ -1,13 +1,21 @@
 """The networks of a run as they begin: from its seed, or from another run's weights."""
 
+import logging
+from collections.abc import Mapping
+from typing import Any
+
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from cips_lab.configuration import build
 from cips_lab.errors import UserError
-from cips_lab.interop.native import load_generator
+from cips_lab.interop.native import discriminator_state, load_with_config
+from cips_lab.launch.same_run import flatten
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard
+
+log = logging.getLogger(__name__)
 
 
 def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
@@ -33,11 +41,42 @@ def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
 
 
 def initialise(gan: GAN, source: str) -> None:
-    """Start from another generator's weights (`init=`)."""
-    other = load_generator(source)
-    ours, theirs = gan.generator.state_dict(), other.state_dict()
-    for name in sorted(ours.keys() | theirs.keys()):
-        a, b = (list(state[name].shape) if name in state else "none" for state in (ours, theirs))
-        if a != b:
-            raise UserError(f"init={source} is another generator: {name} is {b} there and {a} in this configuration")
+    """Start from other weights (`init=`): the generator's, and a discriminator's where the source holds one that fits.
+
+    Raises:
+        UserError: the generator is another; the message names the settings in which it differs.
+    """
+    other, config = load_with_config(source)
+    theirs = other.state_dict()
+    if shapes_of(theirs) != shapes_of(gan.generator.state_dict()):
+        raise UserError(f"init={source} is another generator: {difference(gan, theirs, config)}")
     gan.generator.load_state_dict(theirs)
+    state = discriminator_state(source)
+    if state is None:
+        log.info("init=%s: the generator's weights; it holds no discriminator, which begins anew", source)
+    elif shapes_of(state) != shapes_of(gan.discriminator.state_dict()):
+        log.warning("init=%s: the generator's weights; its discriminator is of another size: ours begins anew", source)
+    else:
+        gan.discriminator.load_state_dict(state)
+        log.info("init=%s: the weights of both networks", source)
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def difference(gan: GAN, theirs: Mapping[str, Tensor], config: dict[str, Any]) -> str:
+    """In what another generator differs: its settings where its file tells them, else the first parameter that does."""
+    there, here = flatten(config), flatten(gan.generator_config)
+    settings = [name for name in here if name in there and here[name] != there[name]]
+    if settings:
+        return ", ".join(f"{name} is {plain(there[name])} there and {plain(here[name])} here" for name in settings)
+    found, own = shapes_of(theirs), shapes_of(gan.generator.state_dict())
+    name = next(n for n in (*own, *found) if own.get(n) != found.get(n))
+    return f"{name} is {list(found.get(name, ())) or 'absent'} there and {list(own.get(name, ())) or 'absent'} here"
+
+
+def plain(value: Any) -> str:
+    """A setting as YAML would show it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from cips_lab.callbacks.agreement import SameMoment
 from cips_lab.callbacks.evaluation import Evaluation
 from cips_lab.callbacks.interruption import Interruption
+from cips_lab.callbacks.same_moment import SameMoment
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.configuration import build
 from cips_lab.errors import NonFinite

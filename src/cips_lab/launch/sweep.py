@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -148,7 +149,7 @@ def how_it_ended(code: int) -> str:
 # ---------------------------------------------------------------------------------------------- signals
 
 
-class StopSignals:
+class JobSignals:
     """What came while a job ran: passed on to it, and acted upon when it has ended."""
 
     def __init__(self) -> None:
@@ -188,9 +189,9 @@ class StopSignals:
 
 
 @contextmanager
-def stop_signals() -> Iterator[StopSignals]:
+def stop_signals() -> Iterator[JobSignals]:
     """While the block runs, SIGTERM, SIGUSR1, SIGINT and submitit's signal are passed on to the job."""
-    signals = StopSignals()
+    signals = JobSignals()
     numbers: list[signal.Signals] = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
     if "SUBMITIT_EXECUTOR" in os.environ:
         existing = signal.getsignal(preemption_signal())
@@ -298,5 +299,5 @@ def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
         lines.append("the same command tries these again and leaves the others as they are")
     if (Path(folder) / "report.html").is_file():
         lines.append(f"page: {folder}/report.html")
-    lines.append(f"table: python -m cips_lab.tabulate sweep={folder}")
+    lines.append(f"table: python -m cips_lab.tabulate {shlex.quote(f'sweep={folder}')}")
     return "\n".join(lines)

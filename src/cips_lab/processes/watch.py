@@ -35,7 +35,7 @@ GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken
 
 
 @dataclass(frozen=True)
-class Loss:
+class GoneProcess:
     """A process that is gone.
 
     Attributes:
@@ -61,7 +61,7 @@ class Watch(threading.Thread):
 
     def __init__(
         self,
-        find: Callable[[], Loss | None] | None,
+        find: Callable[[], GoneProcess | None] | None,
         children: Sequence[subprocess.Popen[bytes]] = (),
         sees_peers: bool = True,
     ) -> None:
@@ -76,16 +76,16 @@ class Watch(threading.Thread):
         """Look every PERIOD seconds; the main thread, which may hang in an operation for ever, has GRACE to end."""
         assert self._find is not None
         while not self._over.wait(PERIOD):
-            loss = self._find()
-            if loss is None:
+            gone = self._find()
+            if gone is None:
                 continue
-            if not loss.sudden and self._over.wait(PATIENCE):
+            if not gone.sudden and self._over.wait(PATIENCE):
                 return
-            self._tell(loss.message)
+            self._tell(gone.message)
             kill(self._children)
             if not self._over.wait(GRACE):
                 sys.stderr.flush()
-                os._exit(loss.status)
+                os._exit(gone.status)
             return
 
     def __enter__(self) -> "Watch":
@@ -105,15 +105,15 @@ class Watch(threading.Thread):
         if isinstance(error, NonFinite):
             return  # all processes have it, and the guard may train on with them: the watch goes on until `end`
         if is_lost_connection(error):
-            loss = self._settle()
-            if loss is None:
+            gone = self._find_out()
+            if gone is None:
                 reason = str(error).strip().splitlines()[0][:300]
                 message = f"the connection to another process broke, or it did not answer in time: {reason}"
-                loss = Loss(message, sudden=True)
-            self._tell(loss.message)
+                gone = GoneProcess(message, sudden=True)
+            self._tell(gone.message)
             kill(self._children)
             # The watch goes on: what ends now must end in time.
-            raise SystemExit(loss.status) from None
+            raise SystemExit(gone.status) from None
         self._over.set()
         if self._children and not isinstance(error, KeyboardInterrupt):  # Lightning kills them after Ctrl-C
             wait_for(self._children, PATIENCE)
@@ -123,15 +123,15 @@ class Watch(threading.Thread):
         """There is nothing left to watch over."""
         self._over.set()
 
-    def _settle(self) -> Loss | None:
+    def _find_out(self) -> GoneProcess | None:
         """Which process it was, as soon as it can be seen."""
         if self._find is None:
             return None
         until = time.monotonic() + (PATIENCE if self._sees_peers else 0.0)
         while True:
-            loss = self._find()
-            if loss is not None or time.monotonic() >= until:
-                return loss
+            gone = self._find()
+            if gone is not None or time.monotonic() >= until:
+                return gone
             time.sleep(0.1)
 
     def _tell(self, message: str) -> None:
@@ -149,7 +149,7 @@ class Watch(threading.Thread):
 def watch_children(children: Sequence[subprocess.Popen[bytes]], first_rank: int = 1) -> Watch:
     """For the process that started `children`, which have the ranks from `first_rank` on."""
 
-    def find() -> Loss | None:
+    def find() -> GoneProcess | None:
         ended = [(rank, child, child.poll()) for rank, child in enumerate(children, first_rank)]
         failed = [(rank, child, status) for rank, child, status in ended if status]
         if not failed:
@@ -157,8 +157,8 @@ def watch_children(children: Sequence[subprocess.Popen[bytes]], first_rank: int 
         rank, child, status = min(failed, key=lambda one: one[2])  # killed ones first: the others follow from them
         what = f"the process of rank {rank} (pid {child.pid})"
         if status < 0:
-            return Loss(f"{what} was ended by {signal_name(-status)}, so this run ends.", sudden=True)
-        return Loss(f"{what} ended with status {status}; its own message says why.", sudden=False, status=status)
+            return GoneProcess(f"{what} was ended by {signal_name(-status)}, so this run ends.", sudden=True)
+        return GoneProcess(f"{what} ended with status {status}; its own message says why.", sudden=False, status=status)
 
     return Watch(find, children)
 
@@ -166,10 +166,10 @@ def watch_children(children: Sequence[subprocess.Popen[bytes]], first_rank: int 
 def watch_launcher(pid: int, name: str, sees_peers: bool = True) -> Watch:
     """For a process whose parent is, or should still be, `pid`; `name`: what that is; `sees_peers`: see `Watch`."""
 
-    def find() -> Loss | None:
+    def find() -> GoneProcess | None:
         if os.getppid() == pid:
             return None
-        return Loss(f"{name} (pid {pid}) is gone, so this run ends.", sudden=True)
+        return GoneProcess(f"{name} (pid {pid}) is gone, so this run ends.", sudden=True)
 
     return Watch(find, sees_peers=sees_peers)
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments import LightningEnvironment
 
 
-def leave_quietly(trainer: pl.Trainer, status: int) -> NoReturn:
+def exit_quietly(trainer: pl.Trainer, status: int) -> NoReturn:
     """End a process that is not the first, when the first says why.
 
     One that Lightning started ends with 0: its observer takes anything else for a crash, and kills the first process
