@@ -1,53 +1,117 @@
-"""What every command shares: where its configuration lies, and how a user's mistake is told."""
+"""What every command shares: how its arguments are read, where its configuration lies, and how a mistake is told."""
 
+import copy
 import functools
+import io
+import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cips_lab.configuration import conf_folder
+from cips_lab.configuration import primary_file
+from cips_lab.configuration.check import check
+from cips_lab.configuration.options import BUILDING
+from cips_lab.configuration.overrides import readable
+from cips_lab.configuration.refused import in_words
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
 from cips_lab.files.secrets import redact
 from cips_lab.processes import runtime
 from cips_lab.processes.ranks import register_resolvers
+from cips_lab.runs.status import tell_sweep
 
 register_resolvers()  # of conf/
 
 
-def command(config_name: str, folder: str = "") -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make a Hydra program of a function: `--help`, overrides, one-line errors on standard error with exit status 2.
-
-    A run that was interrupted and can be continued ends with status 75 (see `cips_lab.errors`).
+def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a Hydra program of a function: overrides, `--help`, exit statuses; mistakes are told before it is called.
 
     Args:
-        config_name: the primary configuration.
-        folder: below conf/, where it lies; one of its own for a command with an option that is called like a group of
-            conf/, for Hydra would take the option for the group.
+        name: the command's name, and that of its primary configuration.
     """
     runtime.tune()  # before torch is imported, which commands do when they run
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors to `exit_status`, and does not print them
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> Any:
-            try:
+            with exit_status(name):  # in here too: Hydra prints a line before it passes an exception on
                 return task(cfg)  # what it returns, a sweeper minimises
-            except (UserError, OmegaConfBaseException) as error:
-                sys.stdout.flush()
-                print(f"error: {redact(str(error))}", file=sys.stderr)
-                sys.exit(STATUS_MISTAKE)
-            except Interrupted as interrupted:
-                sys.stdout.flush()
-                print(interrupted, file=sys.stderr)
-                sys.exit(STATUS_REQUEUE)
-            except KeyboardInterrupt:
-                sys.stdout.flush()
-                print("stopped at once", file=sys.stderr)
-                sys.exit(STATUS_AT_ONCE)
 
-        return hydra.main(version_base="1.3", config_path=str(conf_folder() / folder), config_name=config_name)(guarded)
+        program = hydra.main(version_base="1.3", config_path=str(primary_file(name).parent), config_name=name)(guarded)
+
+        @functools.wraps(task)
+        def main() -> None:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # a terminal without a letter of a path shows its number
+                    stream.reconfigure(errors="backslashreplace")
+            with exit_status(name):
+                sys.argv[1:] = readable(name, sys.argv[1:])  # which a run's other processes are started with
+                program()
+
+        return main
 
     return decorate
+
+
+@contextmanager
+def exit_status(name: str) -> Iterator[None]:
+    """End the process of the command `name` with the status that an exception means, and a line of what happened.
+
+    Other exceptions are faults of this program, and keep their traceback.
+    """
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if isinstance(error, InstantiationException):
+            raise
+        message = redact(in_words(name, error, sys.argv[1:]))
+        tell_sweep(message)  # where this is a job of one
+        _end(f"error: {message}", STATUS_MISTAKE)
+    except Interrupted as interrupted:
+        _end(str(interrupted), STATUS_REQUEUE)
+    except KeyboardInterrupt:
+        _end("stopped at once", STATUS_AT_ONCE)
+
+
+def _end(message: str, status: int) -> None:
+    sys.stdout.flush()
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+class Check(Callback):
+    """Hydra's callback that looks at a configuration before a folder is made of it.
+
+    Args:
+        command: whose options these are.
+    """
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Of the whole configuration, classes included."""
+        self._check(config, imports=True)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Of what a sweep's jobs have in common; nothing heavy is imported, and each job looks at its own again."""
+        self._check(config, imports=False)
+
+    def _check(self, config: DictConfig, imports: bool) -> None:
+        # Names are made of Hydra's own part, which Hydra makes known to `${hydra:...}` only later.
+        HydraConfig.instance().set_config(copy.deepcopy(config))
+        logging.disable(logging.INFO)  # what libraries tell when they are imported
+        try:
+            with exit_status(self._command):  # SystemExit: of an exception Hydra would make a warning
+                check(self._command, config, imports and self._command in BUILDING)
+        finally:
+            logging.disable(logging.NOTSET)

@@ -9,7 +9,7 @@ from cips_lab.cli import command
 from cips_lab.errors import UserError
 
 
-@command("tabulate", folder="tabulate")
+@command("tabulate")
 def main(cfg: DictConfig) -> None:
     """Read, compare, print, write."""
     if cfg.sweep is None:

@@ -115,7 +115,7 @@ def mixed(tmp_path: Path) -> Path:
         (["ckpt=/nowhere", "data=blue_marble"], "/nowhere: no such file or folder"),
         (["ckpt={weights}"], "data.path is not set"),
         (["ckpt={weights}", "data.path=/nowhere"], "/nowhere does not exist"),
-        (["ckpt={weights}", "data=blue_marble", "split=val"], "split=val: expected train or test"),
+        (["ckpt={weights}", "data=blue_marble", "split=val"], "split=val: must be train or test"),
         (["ckpt={weights}", "data=blue_marble", "output=x.txt"], "expected the name of a .json file"),
         (["ckpt={weights}", "data=blue_marble", "metrics.kid_subset_size=31"], "kid_subset_size=31"),
         (["ckpt={weights}", "data=blue_marble", "metrics.extractor=inceptoin"], "inceptoin: unknown; choose one of"),

@@ -72,7 +72,7 @@ def test_a_region_is_that_part_of_a_larger_picture(run: Run, weights: Path, tmp_
         ([], "ckpt=... is missing"),
         (["ckpt=/nowhere"], "/nowhere: no such file or folder"),
         (["ckpt={weights}", "seeds=5-1"], "seeds=5-1: expected"),
-        (["ckpt={weights}", "resolution=0.5"], "resolution=0.5: expected a positive number"),
+        (["ckpt={weights}", "resolution=0.5"], "resolution=0.5: must be a positive number"),
         (["ckpt={weights}", "region=[1,1,0,0]"], "region"),
         (["ckpt={weights}", "output=picture.xyz"], "picture.xyz: not a picture format"),
         (["ckpt={weights}", "device=cuda:99"], "device=cuda:99"),

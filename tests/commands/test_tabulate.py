@@ -69,7 +69,7 @@ def test_two_sweeps_and_their_mistakes(run: Run, tmp_path: Path) -> None:
         (["sweep=[one,mixed]"], "num_samples: 100 in jobs one/0, one/1, one/2, one/3; 50 in job mixed/0"),
         ([], "give sweep=FOLDER"),
         (["sweep=one", "output=file"], "output=file: expected a folder"),
-        (["sweep=one", "at=first"], "at=first: expected last, best"),
+        (["sweep=one", "at=first"], "at=first: must be last, best"),
     ):
         refused = run("tabulate", *options, *fast)
         assert refused.returncode == 2, refused.stdout

@@ -66,12 +66,18 @@ def note_end(folder: Path, error: BaseException, first: bool) -> None:
     """
     failed = isinstance(error, Exception)
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    if failed and ERROR_FILE in os.environ:
-        with suppress(FileExistsError), Path(os.environ[ERROR_FILE]).open("x") as file:  # of several, the first to fail
-            file.write(message)
+    if failed:
+        tell_sweep(message)
     status = read_status(folder)
     if first and status.get("state") == RUNNING:
         write_status(folder, FAILED if failed else INTERRUPTED, status["kimg"], error=message if failed else None)
+
+
+def tell_sweep(error: str) -> None:
+    """Hand the sweep, if this is a job of one, the reason why it failed."""
+    if ERROR_FILE in os.environ:
+        with suppress(FileExistsError), Path(os.environ[ERROR_FILE]).open("x") as file:  # of several, the first to fail
+            file.write(error)
 
 
 def end_with_supervisor() -> None:

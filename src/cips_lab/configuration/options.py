@@ -1,0 +1,189 @@
+"""What each option of each command may be, except those of a `_target_`: their constructors say it themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cips_lab.configuration import kinds
+from cips_lab.configuration.kinds import (
+    ANY,
+    FLAG,
+    FOLDER_NAME,
+    NAMES,
+    NATIVE,
+    NOT_NEGATIVE,
+    NUMBER,
+    POSITIVE,
+    TEXT,
+    Kind,
+    is_number,
+    is_whole,
+    matching,
+    one_of,
+    some_of,
+    whole,
+)
+
+Options = Mapping[str, Kind]
+
+# Groups whose options are those of a class, and those that hold several such by name.
+BUILT = ("generator", "discriminator", "objective", "data", "metrics", "guard")
+COLLECTIONS = ("callbacks", "logger")
+
+PATHS = ("data.path", "data.test_path", "data.name")  # text, of whatever class the data are
+
+COUNT = whole(1)
+
+
+def _are_devices(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(is_whole(index) and index >= 0 for index in value)
+    return value == "auto" or (is_whole(value) and (value == -1 or value > 0))
+
+
+def _is_moment(value: Any) -> bool:
+    return value in ("last", "best") or (is_number(value) and value > 0)
+
+
+TRAINER: Options = {
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.devices": Kind("a number, a list of device indices or auto", _are_devices),
+    "trainer.num_nodes": whole(1, "machines").or_null(),
+    "trainer.precision": one_of(
+        *("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true", "32", "64", "16", "bf16", 32, 64, 16)
+    ),
+    "trainer.tf32": FLAG,
+    "trainer.compile": FLAG,
+    "trainer.tile": Kind("a positive number of pixels or auto", lambda v: v == "auto" or COUNT.holds(v)).or_null("all"),
+    "trainer.threads": COUNT.or_null("the cores, shared by the processes"),
+    "trainer.timeout_minutes": POSITIVE,
+}
+SCHEDULE: Options = {
+    "schedule.total_kimg": POSITIVE,
+    "schedule.log_kimg": POSITIVE,
+    "schedule.sample_kimg": POSITIVE.or_null("none"),
+    "schedule.checkpoint_kimg": POSITIVE,
+    "schedule.keep_checkpoints": POSITIVE.or_null("none"),
+    "schedule.keep_every_kimg": POSITIVE.or_null("none"),
+    "schedule.evaluate_kimg": POSITIVE.or_null("none"),
+    "schedule.evaluate_samples": POSITIVE,
+}
+MODEL: Options = {
+    "model.width": COUNT,
+    "model.widths": one_of("constant", "official"),
+    "model.z_dim": COUNT,
+    "model.w_dim": COUNT,
+    "model.mapping_layers": COUNT,
+    "model.mapping_lr_multiplier": POSITIVE,
+    "model.fourier_features": COUNT.or_null("as many as the generator is wide"),
+    "model.fourier_scale": POSITIVE,
+    "model.embedding_features": COUNT.or_null("as many as the generator is wide"),
+    "model.embedding_std": NOT_NEGATIVE,
+    "model.embedding_lr_multiplier": POSITIVE,
+    "model.channel_base": COUNT,
+    "model.channel_max": COUNT,
+}
+TRAIN: Options = {
+    "name": FOLDER_NAME,
+    "seed": whole(0),
+    **MODEL,
+    "resolution": NATIVE,
+    "batch_size": whole(1, "images"),
+    "micro_batch": whole(1, "images").or_null("the whole share at once"),
+    "init": TEXT.or_null(),
+    "sweep_name": TEXT.or_null(),
+    "paths.runs": TEXT,
+    "paths.cache": TEXT.or_null(),
+    **SCHEDULE,
+    **TRAINER,
+}
+PLAN: Options = {
+    **TRAIN,
+    "output": TEXT.or_null(),
+    "plan.accelerator": TEXT,
+    "plan.default_accelerator": TEXT,
+    "plan.utilization": Kind("a share between 0 and 1", lambda value: is_number(value) and 0 < value <= 1),
+    "plan.peak_flops": POSITIVE.or_null(),
+    "plan.device_memory_gb": POSITIVE.or_null(),
+    "plan.headroom": Kind("a share of at least 0 and below 1", lambda value: is_number(value) and 0 <= value < 1),
+    "plan.tile": Kind("a positive number of pixels or auto", lambda value: value == "auto" or COUNT.holds(value)),
+    "plan.accelerators": ANY,
+}
+DASHBOARD: Options = {
+    **TRAIN,
+    "entity": TEXT.or_null(),
+    "project": TEXT,
+    "build": some_of("workspace", "report"),
+    "group": TEXT.or_null(),
+    "compare": TEXT,
+    "variants": NAMES.or_null(),
+    "run": TEXT.or_null(),
+    "title": TEXT.or_null(),
+    "draft": FLAG,
+    "dry_run": FLAG.or_null(),
+    "output": TEXT.or_null(),
+}
+EVALUATE: Options = {
+    "ckpt": TEXT.or_null(),
+    "samples": TEXT.or_null(),
+    "split": one_of("train", "test"),
+    "resolution": COUNT.or_null(),
+    "truncation": NUMBER,
+    "output": TEXT,
+    "paths.cache": TEXT.or_null(),
+    **TRAINER,
+}
+SYNTHESIZE: Options = {
+    "ckpt": TEXT.or_null(),
+    "seeds": Kind("a number, a range like 0-15, or a list like [1,5,9]", kinds.are_seeds),
+    "truncation": NUMBER,
+    "resolution": kinds.SIZE.or_null("the native resolution"),
+    "region": kinds.REGION,
+    "output": TEXT,
+    "columns": COUNT.or_null("nearly square"),
+    "batch": COUNT,
+    "tile": COUNT.or_null(),
+    "stream": FLAG.or_null(),
+    "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps"),
+}
+AT = Kind("last, best, or thousands of images such as at=48", _is_moment)
+REPORT: Options = {
+    "run": TEXT.or_null(),
+    "output": TEXT.or_null(),
+    "metrics.names": NAMES.or_null("all"),
+    "at": AT,
+    "costs": FLAG,
+}
+TABULATE: Options = {
+    "sweep": NAMES.or_null(),
+    "output": TEXT.or_null(),
+    "metrics.names": NAMES.or_null("all"),
+    "jobs": NAMES.or_null("all"),
+    "at": AT,
+    "samples": whole(1, "generated pictures").or_null(),
+    "costs": FLAG,
+    "plots": FLAG,
+    "wandb": FLAG,
+    "project": TEXT,
+}
+COMMANDS: dict[str, Options] = {
+    "train": TRAIN,
+    "plan": PLAN,
+    "dashboard": DASHBOARD,
+    "evaluate": EVALUATE,
+    "synthesize": SYNTHESIZE,
+    "report": REPORT,
+    "tabulate": TABULATE,
+}
+GROUPS: dict[str, tuple[str, ...]] = {
+    "evaluate": ("data", "metrics", "logger"),
+    "train": (*BUILT, *COLLECTIONS),
+    "plan": (*BUILT, *COLLECTIONS),
+    "dashboard": (*BUILT, *COLLECTIONS),
+}
+BUILDING = ("train", "plan", "evaluate")  # commands that build what their groups describe
+
+
+def is_text_option(command: str, option: str) -> bool:
+    """Whether what is typed for an option means these very characters, a number's included."""
+    name, options = option.lstrip("+"), COMMANDS[command]
+    return name in PATHS if name not in options else options[name].text
