@@ -232,14 +232,47 @@ class TestMistakes:
             ({"names": ["fid"]}, r"metrics\.names=\['fid'\]: choose from fd, kid, isc"),
             ({"names": []}, r"metrics\.names=\[\]: choose from"),
             ({"num_samples": 0}, r"metrics\.num_samples=0: must be at least 1"),
+            ({"kid_subset_size": 1}, r"metrics\.kid_subset_size=1: must be at least 2"),  # its estimate would be 0 / 0
+            (
+                {"names": ["fidd"], "isc_splits": 0, "neighbours": -1},
+                r"(?s)metrics\.names=\['fidd'\].*\nmetrics\.isc_splits=0: must be.*\nmetrics\.neighbours=-1: must be",
+            ),
+        ],
+    )
+    def test_values(self, options: dict[str, Any], change: dict[str, Any], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            Evaluator(**options | change)
+
+    def test_an_option_of_a_metric_that_is_not_wanted_does_not_matter(self, options: dict[str, Any]) -> None:
+        Evaluator(**options | {"kid_subset_size": 1, "names": ["fd"]}).check(REAL)
+        Evaluator(**options | {"kid_subset_size": 1, "kid_subsets": None}).check(REAL)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
             ({"kid_subset_size": 61}, r"metrics\.num_samples: 60 are fewer than metrics\.kid_subset_size=61; set"),
             ({"neighbours": 60}, r"60 are too few for the 60 nearest neighbours"),
             ({"isc_splits": 61}, r"60 are fewer than metrics\.isc_splits=61"),
         ],
     )
-    def test_options(self, options: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    def test_counts(self, options: dict[str, Any], change: dict[str, Any], message: str) -> None:
         with pytest.raises(UserError, match=message):
-            Evaluator(**options | change)
+            Evaluator(**options | change).check(REAL)
+
+    def test_all_that_small_sets_need_is_told_at_once_and_what_is_told_is_enough(self, options: dict[str, Any]) -> None:
+        few = ArrayDataset(noise_pictures(4, seed=0))
+        options |= {"num_samples": 7, "kid_subset_size": 1000}
+        with pytest.raises(UserError) as refused:
+            Evaluator(**options).check(few)
+        lines = str(refused.value).splitlines()
+        assert len(lines) == 6  # KID and the score of either set, and of the real one density's neighbours; the remedy
+        remedy = lines[-1].removeprefix("all together: ")
+        assert remedy == "metrics.kid_subset_size=4 metrics.isc_splits=4 metrics.density_neighbours=3"
+        pairs = (part.removeprefix("metrics.").split("=") for part in remedy.split())
+        mended = Evaluator(**options | {name: int(value) for name, value in pairs})
+        mended.check(few)
+        seven = [torch.from_numpy(GENERATED[:7])]
+        assert mended.evaluate(seven, mended.reference(few))["num_samples"] == 7
 
     def test_too_few_real_pictures(self, options: dict[str, Any]) -> None:
         with pytest.raises(UserError, match=r"memory: pictures: 20 are fewer than metrics\.kid_subset_size=30"):
@@ -255,6 +288,14 @@ class TestMistakes:
         evaluator = Evaluator(**options)
         with pytest.raises(UserError, match="generated pictures of 16 x 16 cannot be compared with real ones of 8 x 8"):
             evaluator.evaluate([torch.zeros(60, 3, 16, 16).byte()], evaluator.reference(REAL))
+
+    def test_a_metric_that_is_no_number_is_named(
+        self, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cips_lab.metrics.frechet.frechet_distance", lambda *gaussians: float("nan"))
+        evaluator = Evaluator(**options)
+        with pytest.raises(UserError, match=r"^fd_tiny is nan: no number"):
+            evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
 
     def test_no_classifier(self, options: dict[str, Any], tmp_path: Path) -> None:
         from torchvision.models import vgg16

@@ -1,6 +1,7 @@
 """Statistics of real pictures on disk: what their key knows, that no picture is read twice, and whole files only."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ from cips_lab.data.sources import FolderSource, ImageSource, ZipSource
 from cips_lab.errors import UserError
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.extractors import Extractor
-from cips_lab.metrics.reference import Reference, recorded, reference_path, references
+from cips_lab.metrics.reference import Reference, recorded, reference_path, references, warn_if_unwritable
 
 COUNT = 12
 
@@ -168,10 +169,17 @@ def test_a_damaged_file_is_named(folder: Path, extractor: Extractor, tmp_path: P
         reference(listed(folder), extractor, tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_names_the_option(folder: Path, extractor: Extractor, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_costs_no_features_and_is_told_once(
+    folder: Path, extractor: Extractor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UserError, match=r"paths\.cache=.*file/cache/metrics cannot be written"):
-        reference(listed(folder), extractor, tmp_path / "file" / "cache")
+    unwritable = tmp_path / "file" / "cache"
+    warn_if_unwritable(unwritable)
+    (record,) = caplog.records
+    assert re.search(r"paths\.cache=.*file/cache/metrics cannot be written .*; set paths\.cache", record.getMessage())
+    found = reference(listed(folder), extractor, unwritable)
+    assert torch.equal(found.features, reference(listed(folder), extractor, tmp_path / "cache").features)
+    assert len(caplog.records) == 1
 
 
 def test_a_picture_that_vanished_is_named(folder: Path, extractor: Extractor, tmp_path: Path) -> None:

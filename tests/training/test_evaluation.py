@@ -196,12 +196,24 @@ def test_the_line_of_a_crash_is_passed_over(tmp_path: Path) -> None:
     [
         ({"best": "fidd"}, r"callbacks.evaluation.best=fidd"),
         ({"best": "kid", "names": ["fd"]}, r"best=kid: not among metrics.names=\['fd'\]"),
-        ({"num_samples": 3}, "metrics.num_samples"),
     ],
 )
 def test_mistakes_are_told_at_once(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         callback(tmp_path, 4, **options)
+
+
+def test_too_few_samples_are_told_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"metrics\.num_samples: 3 are fewer than metrics\.kid_subset_size=5"):
+        callback(tmp_path, 4, num_samples=3).check(MemoryDataModule())
+
+
+def test_a_best_metric_that_the_network_cannot_give_is_told_before_training(tmp_path: Path) -> None:
+    """Not at the first evaluation, hours later."""
+    unable = callback(tmp_path, 4, best="isc")
+    unable.evaluator.extractors[0].classes = None
+    with pytest.raises(UserError, match=r"callbacks\.evaluation\.best=isc: .* none"):
+        unable.check(MemoryDataModule())
 
 
 def test_too_few_real_pictures_are_told_before_training(tmp_path: Path) -> None:

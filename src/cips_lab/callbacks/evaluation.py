@@ -19,7 +19,6 @@ from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.data.datamodule import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.files.whole import append_line, remove_folder, replace_text
-from cips_lab.metrics import constants
 from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.results import curves, is_better, sentence, table
@@ -63,8 +62,9 @@ class Evaluation(pl.Callback):
     ) -> None:
         if num_samples < 1:
             raise UserError(f"callbacks.evaluation.num_samples={num_samples}: must be at least 1")
-        if best is not None and best not in (evaluator.names or constants.NAMES):
-            raise UserError(f"callbacks.evaluation.best={best}: not among metrics.names={list(evaluator.names or [])}")
+        names = [metric.name for metric in evaluator.metrics]
+        if best is not None and best not in (*names, *map(evaluator.key_of, names)):
+            raise UserError(f"callbacks.evaluation.best={best}: not among metrics.names={names}")
         self.evaluator = evaluator
         self.every_kimg = every_kimg
         self.total_images = round(total_kimg * 1000)
@@ -82,6 +82,11 @@ class Evaluation(pl.Callback):
         if self.enabled:
             data.setup()
             self.evaluator.check(data.train_dataset, self.num_samples)
+            keys = [self.evaluator.key_of(metric.name) for metric in self.evaluator.wanted]
+            if self.best is not None and self.evaluator.key_of(self.best) not in keys:
+                raise UserError(
+                    f"callbacks.evaluation.best={self.best}: needs a classifier, and {self.evaluator.extractor} is none"
+                )
 
     def is_pending(self, folder: Path, images_seen: int, batch_size: int) -> bool:
         """Whether a run at this moment lacks the evaluation that belongs here: it was stopped before its end."""
@@ -143,7 +148,7 @@ class Evaluation(pl.Callback):
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
             with telling_of_a_full_disk(trainer, folder / "metrics.jsonl"):
-                append_line(folder / "metrics.jsonl", json.dumps(record))
+                append_line(folder / "metrics.jsonl", json.dumps(record, allow_nan=False))
                 replace_text(folder / "evaluations.md", table(evaluations(folder)))
             with tqdm.external_write_mode():
                 log.info("kimg %g: %s, %.0f s", record["kimg"], sentence(record), seconds)
@@ -153,14 +158,14 @@ class Evaluation(pl.Callback):
         if self.best is None:
             return
         folder = Path(trainer.default_root_dir)
-        key = self.evaluator.distance_key if self.best == "fd" else self.best
+        key = self.evaluator.key_of(self.best)
         # On rank 0 alone: the folder is its own, and a checkpoint needs no other process when parameters are replicated
         # but Lightning calls barriers, so that all must agree on whether there is one.
         better = trainer.is_global_zero and is_better(record, key, best_so_far(folder))
         if not trainer.strategy.broadcast(better):
             return
         final = folder / "checkpoints" / f"best-{kimg_label(gan.images_seen)}"
-        write_checkpoint(trainer, gan, final, {"metrics.json": json.dumps(record, indent=2) + "\n"})
+        write_checkpoint(trainer, gan, final, {"metrics.json": json.dumps(record, indent=2, allow_nan=False) + "\n"})
         if trainer.is_global_zero:
             for old in best_checkpoints(folder):
                 if old != final:

@@ -210,7 +210,7 @@ def best_value(evaluation: Evaluation | None, folder: Path) -> float | None:
     record = best_so_far(folder)
     if evaluation is None or evaluation.best is None or record is None:
         return None
-    key = evaluation.evaluator.distance_key if evaluation.best == "fd" else evaluation.best
+    key = evaluation.evaluator.key_of(evaluation.best)
     return float(record[key]) if key in record else None
 
 

@@ -1,11 +1,5 @@
 """Every metric's constants, in one place: what the papers and torch-fidelity 0.4 use."""
 
-from typing import Literal
-
-Name = Literal["fd", "kid", "isc", "precision", "recall", "density", "coverage"]
-
-NAMES: tuple[Name, ...] = ("fd", "kid", "isc", "precision", "recall", "density", "coverage")
-HIGHER_IS_BETTER = frozenset({"isc", "precision", "recall", "density", "coverage"})
 FLOOR = "floor/"  # prefix of the keys of real held-out pictures, evaluated as if they were generated
 NUM_SAMPLES = 50_000  # generated pictures, and real ones at most (CIPS, section 4: 50k against the first 50k)
 

@@ -11,10 +11,12 @@ where `batches` yields the pictures of this process's samples, uint8 [b, 3, R, R
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, get_args
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,19 +24,20 @@ from torch import Tensor
 from cips_lab.data.dataset import Size, sides, size_name
 from cips_lab.errors import UserError
 from cips_lab.metrics import constants
-from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect
-from cips_lab.metrics.constants import Name
-from cips_lab.metrics.extractors import Extractor, distance_key, load_extractor
-from cips_lab.metrics.frechet import frechet_distance
-from cips_lab.metrics.inception_score import inception_score
-from cips_lab.metrics.kernel import full_kernel_distance, kernel_distance
-from cips_lab.metrics.manifold import manifold
-from cips_lab.metrics.reference import Reference, recorded, references
+from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect, home_of
+from cips_lab.metrics.extractors import Extractor, load_extractor
+from cips_lab.metrics.feature_metrics import FRECHET
+from cips_lab.metrics.metric import Comparison, Metric, PictureSums, Side
+from cips_lab.metrics.options import Limit, Options, check_counts, check_values
+from cips_lab.metrics.picture_sums import Sums, on, recorded_sums, sums_of
+from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
+from cips_lab.metrics.registry import METRICS, called
+from cips_lab.metrics.registry import names as known_names
 from cips_lab.processes.collectives import mine
 
 log = logging.getLogger(__name__)
 Results = dict[str, float | int | str | bool]
-OF_MANIFOLDS = ("precision", "recall", "density", "coverage")
+GENERATED = "the number of generated pictures"
 
 
 class Real(NamedTuple):
@@ -42,6 +45,7 @@ class Real(NamedTuple):
 
     main: Reference
     manifold: Reference
+    sums: Sums = MappingProxyType({})
 
 
 class Evaluator:
@@ -50,13 +54,13 @@ class Evaluator:
     Args:
         extractor: of the Frechet distance, KID, the Inception Score and, by default, of the rest.
         manifold_extractor: of precision, recall, density and coverage; None: the same.
-        names: what to compute; ``fd`` is the Frechet distance. None: all that the extractor can give (the Inception
-            Score needs a classifier).
+        names: what to compute, see `registry.METRICS`; ``fd`` is the Frechet distance. None: all that the extractor can
+            give (the Inception Score needs a classifier).
         num_samples: generated pictures of all processes together.
         num_real: the first so many real pictures, or all where there are fewer.
         weights, manifold_weights: files of the extractors' weights, see `load_extractor`.
         kid_subsets: None: KID over all pairs, without subsets' noise and without their spread.
-        kid_subset_size: at most the number of samples.
+        kid_subset_size: from 2 to the number of samples.
         isc_splits, neighbours, density_neighbours: see `inception_score` and `manifold`.
         batch_size: pictures that go through an extractor at once, on each process.
         num_workers: processes that read real pictures, for each process that evaluates; 0: itself.
@@ -64,14 +68,15 @@ class Evaluator:
         device: of the extractors and of what is computed from features (on the CPU with MPS, which has no float64).
 
     Raises:
-        UserError: an option has a value that it cannot have.
+        UserError: options have values that they cannot have; a line for each. Whether there are pictures enough for
+            them, `check` tells.
     """
 
     def __init__(
         self,
         extractor: str = "inception",
         manifold_extractor: str | None = None,
-        names: Sequence[Name] | None = None,
+        names: Sequence[str] | None = None,
         num_samples: int = constants.NUM_SAMPLES,
         num_real: int = constants.NUM_SAMPLES,
         weights: str | Path | None = None,
@@ -86,41 +91,31 @@ class Evaluator:
         cache: str | Path | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if names is not None:  # `fid` is what Inception's is called; another extractor's is no FID
-            names = ["fd" if name == distance_key(extractor) else name for name in names]
-        unknown = set(names or ()) - set(get_args(Name))
-        if unknown or names == []:
-            raise UserError(f"metrics.names={names}: choose from {', '.join(get_args(Name))}, or null for all")
-        positive = {
-            "num_samples": num_samples,
-            "num_real": num_real,
-            "kid_subsets": 1 if kid_subsets is None else kid_subsets,
-            "kid_subset_size": kid_subset_size,
-            "isc_splits": isc_splits,
-            "neighbours": neighbours,
-            "density_neighbours": density_neighbours,
-            "batch_size": batch_size,
-        }
-        for option, value in positive.items():
-            if value < 1:
-                raise UserError(f"metrics.{option}={value}: must be at least 1")
         self.extractor = extractor
         self.manifold_extractor = manifold_extractor or extractor
-        self.names = None if names is None else tuple(names)
+        self.options = Options(kid_subsets, kid_subset_size, isc_splits, neighbours, density_neighbours)
+        # None: what is asked for, if the extractor can give it. `fid` is what Inception's is called.
+        asked = [called(name, self.extractor, self.manifold_extractor) for name in names or known_names()]
+        known = [metric for metric in asked if metric is not None]
+        choice = f"metrics.names={names}: choose from {', '.join(known_names())}, or null for all"
+        self.metrics = tuple(metric for metric in METRICS if metric in known)
+        self.names = None if names is None else tuple(metric.name for metric in known)
+        check_values(
+            [choice] if len(known) < len(asked) or names == [] else [],
+            self.options,
+            self._limits(self.metrics),
+            num_samples=num_samples,
+            num_real=num_real,
+            batch_size=batch_size,
+        )
         self.num_samples = num_samples
         self.num_real = num_real
         self.weights = weights
         self.manifold_weights = weights if self.manifold_extractor == extractor else manifold_weights
-        self.kid_subsets = kid_subsets
-        self.kid_subset_size = kid_subset_size
-        self.isc_splits = isc_splits
-        self.neighbours = neighbours
-        self.density_neighbours = density_neighbours
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.cache = cache
         self.device = torch.device(device)
-        self._check_count(num_samples, "metrics.num_samples")
 
     def to(self, device: torch.device | str) -> "Evaluator":
         """Compute there from now on."""
@@ -130,10 +125,15 @@ class Evaluator:
                 extractor.to(self.device)
         return self
 
-    @property
-    def distance_key(self) -> str:
-        """What the Frechet distance is called in results: ``fid``, or ``fd_<extractor>``."""
-        return distance_key(self.extractor)
+    def key_of(self, name: str) -> str:
+        """What a metric is called in results: ``fd`` is ``fid`` or ``fd_<extractor>``.
+
+        Raises `KeyError` for what is no metric.
+        """
+        metric = called(name, self.extractor, self.manifold_extractor)
+        if metric is None:
+            raise KeyError(name)
+        return metric.key(self._network(metric))
 
     # ------------------------------------------------------------------ what goes in
 
@@ -147,16 +147,22 @@ class Evaluator:
         Raises `UserError` for too few pictures, unreadable ones, and what `load_extractor` raises.
         """
         count = min(self.num_real, len(pictures))
-        self._check_count(count, f"{pictures.location}: pictures")
-        found = references(pictures, self.extractors, count, self.batch_size, self.num_workers, self.cache)
-        return Real(found[0], found[-1])
+        self._check_counts({f"{pictures.location}: pictures": count})
+        return self._statistics(pictures, count)
 
     def recorded(self, location: str, resolution: Size) -> Real | None:
         """What the cache holds of pictures that are at `location` no longer; None if it holds nothing of them."""
         found = [recorded(location, resolution, e, self.num_real, self.cache) for e in self.extractors]
         if found[0] is None or found[-1] is None or found[0].count != found[-1].count:
             return None
-        return Real(found[0], found[-1])
+        sums = recorded_sums(location, resolution, self._sums, self.extractors[0], found[0].count, self.cache)
+        return None if sums is None else Real(found[0], found[-1], sums)
+
+    def _statistics(self, pictures: PictureSet, count: int) -> Real:
+        found = references(pictures, self.extractors, count, self.batch_size, self.num_workers, self.cache)
+        main = self.extractors[0]
+        sums = sums_of(pictures, self._sums, main, count, self.batch_size, self.num_workers, self.cache)
+        return Real(found[0], found[-1], sums)
 
     @cached_property
     def extractors(self) -> list[Extractor]:
@@ -165,17 +171,28 @@ class Evaluator:
         if not loaded[0].canonical:
             log.warning(
                 f"metrics.weights={self.weights} is not the published file of {self.extractor}: "
-                f"compare {loaded[0].distance_key} only with results of the same file ({loaded[0].weights_hash})"
+                f"compare {FRECHET.key(self.extractor)} only with results of the same file ({loaded[0].weights_hash})"
             )
-        if self.names is not None and "isc" in self.names and loaded[0].classes is None:
+        of_classifiers = [metric.name for metric in self.metrics if metric.needs == "logits"]
+        if self.names is not None and of_classifiers and loaded[0].classes is None:
             raise UserError(
-                f"metrics.names: isc needs a classifier, and {self.extractor} is none; "
-                f"leave isc out, or choose metrics.extractor=inception"
+                f"metrics.names: {', '.join(of_classifiers)} needs a classifier, and {self.extractor} is none; "
+                f"leave {', '.join(of_classifiers)} out, or choose metrics.extractor=inception"
             )
         if self.manifold_extractor != self.extractor:
             option = "metrics.manifold_weights"
             loaded.append(load_extractor(self.manifold_extractor, self.manifold_weights, self.device, option))
         return loaded
+
+    @property
+    def wanted(self) -> list[Metric]:
+        """What is computed, in the order of records; without those of classifiers where the extractor is none."""
+        classifies = self.extractors[0].classes is not None
+        return [metric for metric in self.metrics if classifies or metric.needs != "logits"]
+
+    @property
+    def _sums(self) -> list[PictureSums]:
+        return list({m.needs.name: m.needs for m in self.metrics if isinstance(m.needs, PictureSums)}.values())
 
     # ------------------------------------------------------------------ what comes out
 
@@ -183,25 +200,30 @@ class Evaluator:
         """All metrics as one flat dict, the same on every process, which must all call it.
 
         Args:
-            batches: uint8 [b, 3, R, R] of this process's samples in the order of `batches`, any b.
+            batches: uint8 [b, 3, H, W] of this process's samples in the order of `batches`, any b.
             real: from `reference`.
             num_samples: another number than the option's.
 
         Raises:
-            UserError: too few samples for an option, or another resolution than the real pictures'.
+            UserError: too few samples for an option, or another resolution than the real pictures'; a metric that is
+                no number.
             ValueError: the batches do not hold this process's samples exactly once.
         """
         count = self.num_samples if num_samples is None else num_samples
-        self._check_count(count, "the number of generated pictures")
-        with_score = self._wants("isc")
+        self._check_counts({GENERATED: count})
+        with_logits = any(metric.needs == "logits" for metric in self.wanted)
         checked = self._of_resolution(batches, real.main.resolution)
-        collected = collect(checked, self.extractors, count, with_score, "Generated pictures")
-        return self._results(collected[0], collected[-1], real)
+        accumulators = {sums.name: sums.make(self.extractors[0]).to(home_of(self.device)) for sums in self._sums}
+        collected = collect(
+            checked, self.extractors, count, with_logits, "Generated pictures", list(accumulators.values())
+        )
+        sums = {name: accumulator.compute() for name, accumulator in accumulators.items()}
+        return self._results(collected[0], collected[-1], sums, real)
 
     def evaluate_pictures(self, pictures: PictureSet, real: Real) -> Results:
         """As `evaluate`, of the first `num_samples` pictures of a data set, or all where there are fewer."""
         count = min(self.num_samples, len(pictures))
-        self._check_count(count, f"{pictures.location}: pictures")
+        self._check_counts({f"{pictures.location}: pictures": count})
         return self.evaluate(batches_of(pictures, count, self.batch_size, self.num_workers), real, count)
 
     def floor(self, held_out: PictureSet, real: Real, num_samples: int | None = None) -> Results:
@@ -211,70 +233,66 @@ class Evaluator:
         are kept in the cache as the real ones' are. Raises `UserError` for too few pictures.
         """
         count = min(self.num_samples if num_samples is None else num_samples, len(held_out))
-        self._check_count(count, f"{held_out.location}: pictures")
-        found = references(held_out, self.extractors, count, self.batch_size, self.num_workers, self.cache)
-        home = torch.device("cpu") if self.device.type == "mps" else self.device
-        sets = [Collected(part.features.to(home), part.gaussian.to(home), None) for part in found]
-        return self._results(sets[0], sets[-1], real)
+        self._check_counts({f"{held_out.location}: pictures": count})
+        found = self._statistics(held_out, count)
+        home = home_of(self.device)
+        main = Collected(found.main.features.to(home), found.main.gaussian.to(home), None)
+        other = Collected(found.manifold.features.to(home), found.manifold.gaussian.to(home), None)
+        return self._results(main, other, on(found.sums, home), real)
 
     def check(self, pictures: PictureSet, num_samples: int | None = None) -> None:
-        """Raise `UserError` for whatever would stop an evaluation later: missing weights, too few pictures."""
-        assert self.extractors
-        self._check_count(min(self.num_real, len(pictures)), f"{pictures.location}: pictures")
-        self._check_count(self.num_samples if num_samples is None else num_samples, "the number of generated pictures")
+        """Raise `UserError` for whatever would stop an evaluation later: missing weights, too few pictures.
 
-    def _results(self, main: Collected, other: Collected, real: Real) -> Results:
+        A cache that cannot be written is warned of.
+        """
+        count = self.num_samples if num_samples is None else num_samples
+        generated = "metrics.num_samples" if count == self.num_samples else GENERATED
+        self._check_counts({generated: count, f"{pictures.location}: pictures": min(self.num_real, len(pictures))})
+        warn_if_unwritable(self.cache)
+
+    def _results(self, main: Collected, other: Collected, sums: Sums, real: Real) -> Results:
         home = main.features.device
-        real_features = real.main.features.to(home)
+        of_real = {False: self._side(real.main, home)}
+        of_real[True] = of_real[False] if real.manifold is real.main else self._side(real.manifold, home)
+        real_sums = on(real.sums, home)
         results: Results = {}
-        if self._wants("fd"):
-            distance = frechet_distance(main.gaussian, real.main.gaussian.to(home))
-            results[self.extractors[0].distance_key] = distance
-        if self._wants("kid") and self.kid_subsets is None:
-            results["kid"] = full_kernel_distance(main.features, real_features)
-        elif self._wants("kid") and self.kid_subsets is not None:
-            kid = kernel_distance(main.features, real_features, self.kid_subsets, self.kid_subset_size)
-            results |= {"kid": kid.mean, "kid_std": kid.std}
-        if main.logits is not None:
-            score = inception_score(main.logits, self.isc_splits)
-            results |= {"isc": score.mean, "isc_std": score.std}
-        wanted = [name for name in OF_MANIFOLDS if self._wants(name)]
-        if wanted:
-            found = manifold(
-                other.features, real.manifold.features.to(home), self.neighbours, self.density_neighbours
-            )._asdict()
-            for name in wanted:
-                results |= {name: found[name].value, f"{name}_se": found[name].se}
+        computed: dict[Callable[[Comparison], dict[str, float]], dict[str, float]] = {}
+        for metric in self.wanted:
+            if metric.needs == "logits" and main.logits is None:
+                continue
+            if metric.compute not in computed:
+                part = other if metric.of_manifold else main
+                name = metric.needs.name if isinstance(metric.needs, PictureSums) else ""
+                reals = of_real[metric.of_manifold]
+                generated = Side(part.features, part.gaussian, main.logits, sums.get(name, {}))
+                against = Side(reals.features, reals.gaussian, None, real_sums.get(name, {}))
+                computed[metric.compute] = metric.compute(Comparison(generated, against, self.options))
+            results |= metric.renamed(computed[metric.compute], self._network(metric))
+        check_finite(results)
+        size = real.main.resolution
         return results | {
             "num_samples": len(main.features),
             "num_real": real.main.count,
-            "resolution": size if isinstance(size := real.main.resolution, int) else size_name(size),
+            "resolution": size if isinstance(size, int) else size_name(size),
             "extractor": self.extractor,
             "manifold_extractor": self.manifold_extractor,
             "weights": self.extractors[0].weights_hash,
             "canonical_weights": all(extractor.canonical for extractor in self.extractors),
         }
 
-    def _wants(self, name: str) -> bool:
-        if self.names is None:
-            return name != "isc" or self.extractors[0].classes is not None
-        return name in self.names
+    @staticmethod
+    def _side(reference: Reference, home: torch.device) -> Side:
+        return Side(reference.features.to(home), reference.gaussian.to(home))
 
-    def _check_count(self, count: int, what: str) -> None:
-        """Raise `UserError` if `count` samples are too few for what is to be computed from them."""
-        names = self.names or get_args(Name)
-        if "kid" in names and self.kid_subsets is not None and count < self.kid_subset_size:
-            raise UserError(
-                f"{what}: {count} are fewer than metrics.kid_subset_size={self.kid_subset_size}; "
-                f"set metrics.kid_subset_size={count} or less, or give more"
-            )
-        most = max(self.neighbours, self.density_neighbours)
-        if set(names) & set(OF_MANIFOLDS) and count <= most:
-            raise UserError(f"{what}: {count} are too few for the {most} nearest neighbours; give more")
-        if "isc" in names and count < self.isc_splits:
-            raise UserError(f"{what}: {count} are fewer than metrics.isc_splits={self.isc_splits}; give more")
-        if count < 2:
-            raise UserError(f"{what}: {count} is too few; give at least 2")
+    def _network(self, metric: Metric) -> str:
+        return metric.network(self.extractor, self.manifold_extractor)
+
+    def _limits(self, metrics: Iterable[Metric]) -> list[Limit]:
+        return [limit for metric in metrics for limit in metric.limits(self.options)]
+
+    def _check_counts(self, counts: Mapping[str, int]) -> None:
+        """Raise `UserError` where there are too few pictures for what is to be computed from them."""
+        check_counts(self.options, self._limits(self.wanted), counts)
 
     @staticmethod
     def _of_resolution(batches: Iterable[Tensor], resolution: Size) -> Iterator[Tensor]:
@@ -286,3 +304,13 @@ class Evaluator:
                     f"of {width} x {height}: networks see the difference in sharpness; set resolution"
                 )
             yield images
+
+
+def check_finite(results: Mapping[str, float | int | str | bool]) -> None:
+    """Raise `UserError` for a metric that is NaN or infinite: JSON has no such numbers, and no table should."""
+    wrong = [f"{key} is {value}" for key, value in results.items() if not math.isfinite(float(value))]
+    if wrong:
+        raise UserError(
+            f"{', '.join(wrong)}: no number that could be compared; leave it out of metrics.names, or give more and "
+            "other pictures"
+        )

@@ -25,13 +25,9 @@ from torch import Tensor, nn
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import check_archive
 from cips_lab.metrics import weights as files
+from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.float32 import exact_float32
 from cips_lab.metrics.weights import WeightsFile
-
-
-def distance_key(name: str) -> str:
-    """What an extractor's Frechet distance is called: ``fid`` for Inception's alone, or ``fd_<extractor>``."""
-    return "fid" if name == "inception" else f"fd_{name}"
 
 
 class Extracted(NamedTuple):
@@ -76,8 +72,8 @@ class Extractor(nn.Module):
 
     @property
     def distance_key(self) -> str:
-        """As the function."""
-        return distance_key(self.name)
+        """What this network's Frechet distance is called in records: ``fid`` for Inception's alone."""
+        return FRECHET.key(self.name)
 
     def forward(self, images: Tensor) -> Extracted:
         """Features of uint8 [B, 3, H, W] in [0, 255]; of each picture by itself, whatever the batch.
@@ -236,3 +232,5 @@ EXTRACTORS: dict[str, Callable[[str | Path | None, str], Extractor]] = {
     "clip": _clip,
     "dinov2": _dinov2,
 }
+
+CLASSIFIERS = ("inception", "efficientnet_lite0")  # those that have logits, told without loading them

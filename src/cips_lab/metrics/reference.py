@@ -6,9 +6,11 @@ bytes), the resolution, the number of pictures, and the network's name and weigh
 a picture, and a file is never written over with something else. They lie in `metrics/` below `cache_folder`.
 """
 
+import functools
 import hashlib
-import os
+import logging
 import re
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ from cips_lab.metrics.collect import PictureSet, batches_of, collect
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import Gaussian
 from cips_lab.processes.collectives import total, world_size
+from cips_lab.processes.ranks import is_first_here
+
+log = logging.getLogger(__name__)
 
 VERSION = "cips_lab.reference.1"  # raise the number when preprocessing or the file's content changes
 
@@ -53,7 +58,7 @@ def reference_path(pictures: PictureSet, extractor: Extractor, count: int, cache
     recipe = f"{VERSION} {pictures.fingerprint()} {size} {count} {extractor.name} "
     key = hashlib.sha256((recipe + extractor.weights_hash).encode()).hexdigest()[:16]
     name = f"{_prefix(extractor, pictures.resolution)}{count}_{key}.safetensors"
-    return _folder(cache) / name
+    return cache_of_metrics(cache) / name
 
 
 def references(
@@ -64,13 +69,12 @@ def references(
     num_workers: int = 0,
     cache: str | Path | None = None,
 ) -> list[Reference]:
-    """For each extractor, what is on disk; what is not is computed, all processes together, and kept.
+    """For each extractor, what is on disk; what is not is computed, all processes together, and kept, see `keep`.
 
-    Raises `UserError` for a picture that cannot be read, a damaged file, or a cache that cannot be written.
+    Raises `UserError` for a picture that cannot be read, or a damaged file.
     """
     paths = [reference_path(pictures, extractor, count, cache) for extractor in extractors]
-    # All processes must take the same turn, and machines may have caches of their own.
-    found = total(torch.tensor([path.exists() for path in paths], device=extractors[0].device).int()) == world_size()
+    found = there_for_all(paths, extractors[0].device)
     missing = [extractor for extractor, is_there in zip(extractors, found, strict=True) if not is_there]
     computed = {}
     if missing:
@@ -84,10 +88,27 @@ def references(
             continue
         features, gaussian, _ = computed[extractor.name]
         result = Reference(features.cpu(), gaussian.to("cpu"), pictures.resolution, pictures.location, path)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            write(result, extractor)
+        tensors = {"features": result.features, "mean": result.gaussian.mean, "covariance": result.gaussian.covariance}
+        keep(path, tensors, described(pictures, extractor, count))
         results.append(result)
     return results
+
+
+def there_for_all(paths: Sequence[Path], device: torch.device) -> list[bool]:
+    """Which files every process sees: all must take the same turn, and machines may have caches of their own."""
+    return (total(torch.tensor([path.exists() for path in paths], device=device).int()) == world_size()).tolist()
+
+
+def described(pictures: PictureSet, extractor: Extractor, count: int) -> dict[str, str]:
+    """What a file's header says of its content."""
+    return {
+        "format": VERSION,
+        "location": pictures.location,
+        "resolution": size_name(pictures.resolution),
+        "count": str(count),
+        "extractor": extractor.name,
+        "weights_hash": extractor.weights_hash,
+    }
 
 
 def recorded(
@@ -97,54 +118,77 @@ def recorded(
 
     Not for pictures that are there: they may have changed.
     """
-    newest_first = sorted(
-        _folder(cache).glob(f"{_prefix(extractor, resolution)}*.safetensors"),
-        key=lambda path: path.stat().st_mtime_ns,
-        reverse=True,
-    )
-    for path in newest_first:
-        metadata = _metadata(path)
+    for path in newest_first(_prefix(extractor, resolution), cache):
+        metadata = header(path)
         same = metadata["location"] == location and metadata["weights_hash"] == extractor.weights_hash
         if same and int(metadata["count"]) <= most:
             return read(path)
     return None
 
 
-def write(reference: Reference, extractor: Extractor) -> None:
+def newest_first(prefix: str, cache: str | Path | None) -> list[Path]:
+    """The files of the cache whose names begin so."""
+    found = cache_of_metrics(cache).glob(f"{prefix}*.safetensors")
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def keep(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file of the cache, on the first process of a machine.
+
+    A folder that cannot be written costs the next evaluation its time and this one nothing: that is said once.
+    """
+    if not is_first_here():
+        return
+    try:
+        write(path, tensors, metadata)
+    except UserError as error:
+        tell_unwritable(path.parent, str(error))
+
+
+@functools.cache
+def tell_unwritable(folder: Path, reason: str) -> None:
+    """Once for each folder."""
+    log.warning("%s; until then the real pictures are read anew by every command that needs them", reason)
+
+
+def warn_if_unwritable(cache: str | Path | None) -> None:
+    """Before hours of work: say that what is computed of real pictures cannot be kept."""
+    folder = cache_of_metrics(cache)
+    if is_first_here():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            tell_unwritable(folder, unwritable(folder, error))
+
+
+def unwritable(folder: Path, error: Exception) -> str:
+    """The complaint."""
+    return f"paths.cache={folder} cannot be written ({error}); set paths.cache to another folder"
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Beside its place, then renamed: processes that start together write the same, and none reads a part.
 
     Raises `UserError` if the folder cannot be written.
     """
-    tensors = {
-        "features": reference.features.contiguous(),
-        "mean": reference.gaussian.mean,
-        "covariance": reference.gaussian.covariance,
-    }
-    metadata = {
-        "format": VERSION,
-        "location": reference.location,
-        "resolution": size_name(reference.resolution),
-        "count": str(reference.count),
-        "extractor": extractor.name,
-        "weights_hash": extractor.weights_hash,
-    }
-    temporary = reference.path.with_name(f"{reference.path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
-            save_file(tensors, temporary, metadata=metadata)
-            temporary.replace(reference.path)
+            whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(whole, temporary, metadata=metadata)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"paths.cache={temporary.parent} cannot be written ({error}); set paths.cache to another folder"
-        ) from error
+        raise UserError(unwritable(path.parent, error)) from error
 
 
 def read(path: Path) -> Reference:
     """Raises `UserError` if the file is damaged."""
-    metadata = _metadata(path)
+    metadata = header(path)
     try:
         tensors, _ = read_safetensors(path)
         features, mean, covariance = (tensors[name] for name in ("features", "mean", "covariance"))
@@ -159,7 +203,8 @@ def read(path: Path) -> Reference:
         raise UserError(f"{path} cannot be read ({first_line(error)}); delete it and it is computed again") from None
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def header(path: Path) -> dict[str, str]:
+    """What a file of the cache says of itself. Raises `UserError` if it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
@@ -177,5 +222,6 @@ def _prefix(extractor: Extractor, resolution: Size) -> str:
     return f"{extractor.name}_{size_name(resolution)}_"
 
 
-def _folder(cache: str | Path | None) -> Path:
+def cache_of_metrics(cache: str | Path | None) -> Path:
+    """The folder of all these files."""
     return cache_folder(cache) / "metrics"

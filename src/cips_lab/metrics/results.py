@@ -2,47 +2,45 @@
 
 from typing import Any
 
-from cips_lab.metrics.constants import FLOOR, HIGHER_IS_BETTER
-from cips_lab.metrics.evaluator import Results
+from cips_lab.metrics.constants import FLOOR
+from cips_lab.metrics.registry import higher_is_better, keys_of, network_of, of_key
+
+Record = dict[str, Any]
+# What an evaluation was computed with: numbers that differ in any of these must not be compared.
+COMPARABLE = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
 
 
-def is_better(record: Results, key: str, best: dict[str, Any] | None) -> bool:
+def is_better(record: Record, key: str, best: Record | None) -> bool:
     """Whether an evaluation is the best so far; one of another number of samples or network cannot be compared."""
     if best is None or key not in best:
         return True
-    comparable = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
-    if any(record[name] != best[name] for name in comparable):
+    if any(record[name] != best[name] for name in COMPARABLE):
         return False
     new, old = float(record[key]), float(best[key])
-    return new > old if key in HIGHER_IS_BETTER else new < old
+    return new > old if higher_is_better(key) else new < old
 
 
-def shown(record: dict[str, Any]) -> list[str]:
-    """The names of a record's metrics, in their order, without errors and counts."""
-    distances = [name for name in record if name == "fid" or name.startswith("fd_")]
-    return [*distances, *(n for n in ("kid", "isc", "precision", "recall", "density", "coverage") if n in record)]
+def network_of_key(record: Record, key: str) -> str:
+    """The extractor that a record's metric was computed with."""
+    metric = of_key(key)
+    assert metric is not None, key
+    return network_of(record, metric)
 
 
-def network_of(record: dict[str, Any], name: str) -> str:
-    """The extractor that a metric was computed with."""
-    of_manifolds = name in ("precision", "recall", "density", "coverage")
-    return str(record["manifold_extractor" if of_manifolds else "extractor"])
-
-
-def curves(record: dict[str, Any]) -> dict[str, float]:
+def curves(record: Record) -> dict[str, float]:
     """For loggers: ``<extractor>-<samples>/<metric>``, so that no curve mixes networks or numbers of samples."""
     values = {"kimg": record["kimg"]}
-    for name in shown(record):
-        for prefix in ("", FLOOR):
-            count = record.get(f"{prefix}num_samples")
-            if prefix + name in record:
-                values[f"{network_of(record, name)}-{count}/{prefix.replace('/', ' ')}{name}"] = record[prefix + name]
+    for key in keys_of(record):
+        network = network_of_key(record, key)
+        values[f"{network}-{record['num_samples']}/{key}"] = record[key]
+        if FLOOR + key in record:
+            values[f"{network}-{record[FLOOR + 'num_samples']}/floor {key}"] = record[FLOOR + key]
     return values
 
 
-def sentence(record: dict[str, Any]) -> str:
+def sentence(record: Record) -> str:
     """One line for the console."""
-    values = ", ".join(f"{name} {record[name]:.4g}" for name in shown(record))
+    values = ", ".join(f"{name} {record[name]:.4g}" for name in keys_of(record))
     networks = record["extractor"]
     if record["manifold_extractor"] != networks:
         networks += f", {record['manifold_extractor']}"
@@ -50,21 +48,21 @@ def sentence(record: dict[str, Any]) -> str:
     return f"{values} ({counts}, {networks})"
 
 
-def table(records: list[dict[str, Any]]) -> str:
+def table(records: list[Record]) -> str:
     """Evaluations as Markdown, one table for each number of samples and network; the floor is the last row."""
     parts = []
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        key = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
-        groups.setdefault(tuple(record[name] for name in key), []).append(record)
+        groups.setdefault(tuple(record[name] for name in COMPARABLE), []).append(record)
     for group in groups.values():
         first, last = group[0], group[-1]
-        names = shown(first)
+        names = keys_of({key: value for record in group for key, value in record.items()})
         rows = [["kimg", *names]]
-        rows += [[f"{r['kimg']:g}", *(f"{r[name]:.4f}" for name in names)] for r in group]
+        rows += [[f"{r['kimg']:g}", *(f"{r[name]:.4f}" if name in r else "" for name in names)] for r in group]
         caption = f"{first['num_samples']} samples against {first['num_real']} real pictures, {first['extractor']}"
         if first["manifold_extractor"] != first["extractor"]:
-            caption += f" ({first['manifold_extractor']} for precision, recall, density and coverage)"
+            others = [name for name in names if network_of_key(first, name) != first["extractor"]]
+            caption += f" ({first['manifold_extractor']} for {listed(others)})" if others else ""
         if FLOOR + "num_samples" in last:
             rows.append(["floor", *(f"{last[FLOOR + n]:.4f}" if FLOOR + n in last else "" for n in names)])
             caption += f"; floor: {last[FLOOR + 'num_samples']} held-out real pictures instead of generated ones"
@@ -73,3 +71,8 @@ def table(records: list[dict[str, Any]]) -> str:
         lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
         parts.append(caption + ":\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def listed(words: list[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cips_lab.metrics.constants import FLOOR
-from cips_lab.reporting.selection import common_count, distance_of, metrics_of
+from cips_lab.metrics.registry import distance_of, keys_of
+from cips_lab.reporting.selection import common_count
 from cips_lab.reporting.table import Table
 from cips_lab.runs.records import Job, Record
 
@@ -129,7 +130,7 @@ def evaluation_charts(job: Job) -> list[Chart]:
     if not records:
         return []
     charts = []
-    for name in metrics_of(records[-1]):
+    for name in keys_of(records[-1]):
         series = line(records, name)
         if series.points:
             charts.append(Chart(name, f"{count} samples", [series], records[-1].get(FLOOR + name)))

@@ -4,8 +4,8 @@ import csv
 import io
 from dataclasses import dataclass
 
+from cips_lab.metrics.registry import higher_is_better
 from cips_lab.planning.costs import count, flops
-from cips_lab.reporting.selection import higher_is_better
 from cips_lab.reporting.table import TREATMENT, Mark, Measure, Row, Table, number, with_spread
 
 FLOOR_LABEL = "floor: real, held out"

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cips_lab.errors import UserError
+from cips_lab.metrics.registry import distance_of
 from cips_lab.reporting.curves import Chart, Series, compute_chart, variant_charts
-from cips_lab.reporting.selection import distance_of
 from cips_lab.reporting.table import Table
 
 if TYPE_CHECKING:

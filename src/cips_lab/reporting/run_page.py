@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from cips_lab.metrics.constants import FLOOR
+from cips_lab.metrics.registry import higher_is_better, keys_of
 from cips_lab.planning.costs import Costs, costs_of, count, flops
 from cips_lab.reporting import page
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts
 from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
-from cips_lab.reporting.selection import higher_is_better, metrics_of
 from cips_lab.reporting.variants import flatten, known_generator
 from cips_lab.runs.records import Job, Record, State, read_job
 
@@ -54,7 +54,7 @@ def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
         training_charts=range(len(metrics), len(metrics) + len(curves)),
         frames=frames(job),
         real=real_frame(job),
-        evaluation_names=list(dict.fromkeys(name for record in job.evaluations for name in metrics_of(record))),
+        evaluation_names=list(dict.fromkeys(name for record in job.evaluations for name in keys_of(record))),
         floor_prefix=FLOOR,
         sections=sections(job.config),
         environment=flatten(job.environment),
@@ -107,7 +107,7 @@ def headlines(job: Job, newest: Record) -> list[dict[str, Any]]:
     """The newest evaluation's metrics, each beside the floor and with its course so far."""
     comparable = [record for record in job.evaluations if record["num_samples"] == newest["num_samples"]]
     found = []
-    for name in metrics_of(newest):
+    for name in keys_of(newest):
         value, floor = float(newest[name]), newest.get(FLOOR + name)
         points = line(comparable, name).points
         moved = len({y for _, y in points}) > 1  # the best of equals is none

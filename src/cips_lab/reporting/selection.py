@@ -2,34 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from cips_lab.errors import UserError
-from cips_lab.metrics.constants import HIGHER_IS_BETTER
+from cips_lab.metrics.options import Options
+from cips_lab.metrics.registry import higher_is_better, key_in
 from cips_lab.reporting.variants import flatten
 from cips_lab.runs.records import Job, Record
 
 # What an evaluation was computed with: distances that differ in any of these must not be compared.
 OF_EVALUATIONS = ("num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights")
-OF_METRICS = ("kid_subsets", "kid_subset_size", "isc_splits", "neighbours", "density_neighbours")
+OF_METRICS = tuple(option.name for option in fields(Options))
 NOT_THE_DATA = ("cache", "num_workers", "hint", "flip", "test_path", "resolution")
-METRICS = ("kid", "isc", "precision", "recall", "density", "coverage")
-
-
-def distance_of(record: Record) -> str | None:
-    """The name of an evaluation's Frechet distance: ``fid`` or ``fd_<extractor>``."""
-    return next((name for name in record if name == "fid" or name.startswith("fd_")), None)
-
-
-def metrics_of(record: Record) -> list[str]:
-    """The names of an evaluation's metrics, in their order."""
-    distance = distance_of(record)
-    return [*([distance] if distance else []), *(name for name in METRICS if name in record)]
-
-
-def higher_is_better(metric: str) -> bool:
-    """Which way is up."""
-    return metric in HIGHER_IS_BETTER
 
 
 def common_count(jobs: list[Job]) -> int | None:
@@ -57,7 +42,7 @@ def choose(job: Job, at: str | float, metric: str, samples: int | None = None) -
     Args:
         job: finished.
         at: ``last``; ``best``, by `metric`, among those of the same number of samples as the last; or kimg.
-        metric: its name, or ``fd``.
+        metric: its name or key.
         samples: only evaluations of so many generated pictures.
     """
     found = [record for record in job.evaluations if samples is None or record["num_samples"] == samples]
@@ -67,7 +52,7 @@ def choose(job: Job, at: str | float, metric: str, samples: int | None = None) -
         return found[-1]
     if at == "best":
         among = [record for record in found if record["num_samples"] == found[-1]["num_samples"]]
-        name = (distance_of(among[0]) or "") if metric == "fd" else metric
+        name = key_in(among[0], metric)
         among = [record for record in among if name in record]
         if not among:
             return f"none of its evaluations has {metric}"

@@ -6,11 +6,12 @@ from typing import Any
 from urllib.parse import quote
 
 from cips_lab.errors import UserError
+from cips_lab.metrics.registry import distance_of, keys_of
 from cips_lab.reporting import formats, page
 from cips_lab.reporting.curves import Chart, Series, across_seeds, compute_chart, variant_charts
 from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
 from cips_lab.reporting.run_page import real_frame, side_of
-from cips_lab.reporting.selection import common_count, distance_of, metrics_of
+from cips_lab.reporting.selection import common_count
 from cips_lab.reporting.table import Table, make_table
 from cips_lab.reporting.variants import Variant, group
 from cips_lab.runs.records import Job, read_sweeps
@@ -166,7 +167,7 @@ def listed(job: Job, variants: list[Variant], home: Path) -> dict[str, Any]:
     """A job's line in the list of jobs."""
     report = job.folder / "report.html"
     newest = job.evaluations[-1] if job.evaluations else None
-    name = metrics_of(newest)[0] if newest is not None and metrics_of(newest) else None
+    name = keys_of(newest)[0] if newest is not None and keys_of(newest) else None
     return {
         "job": job,
         "variant": next(v.label for v in variants if job in v.jobs),

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from cips_lab.errors import UserError
 from cips_lab.metrics.constants import FLOOR
+from cips_lab.metrics.registry import higher_is_better, key_in, keys_of
 from cips_lab.planning.costs import Costs, costs_of
-from cips_lab.reporting.selection import OF_EVALUATIONS, check_comparable, choose, distance_of, metrics_of
-from cips_lab.reporting.selection import higher_is_better as higher
+from cips_lab.reporting.selection import OF_EVALUATIONS, check_comparable, choose
 from cips_lab.reporting.variants import Variant, group, shown_components
 from cips_lab.runs.records import Job, Record
 
@@ -208,10 +208,10 @@ def _reason(job: Job) -> str:
 
 def _columns(records: list[Record], wanted: list[str] | None) -> list[str]:
     """Names of the columns, those that all evaluations have."""
-    shared = [name for name in metrics_of(records[0]) if all(name in record for record in records)]
+    shared = [name for name in keys_of(records[0]) if all(name in record for record in records)]
     if wanted is None:
         return shared
-    names = [distance_of(records[0]) or name if name == "fd" else name for name in wanted]
+    names = [key_in(records[0], name) for name in wanted]
     for name, asked in zip(names, wanted, strict=True):
         if name not in shared:
             raise UserError(
@@ -251,7 +251,7 @@ def _mark(rows: list[Row], names: list[str]) -> None:
     """Say for every metric which rows are best and which cannot be told from the best; nothing where all are alike."""
     for name in names:
         usable = [row for row in rows if math.isfinite(row.metrics[name].mean)]
-        sign = -1 if higher(name) else 1
+        sign = -1 if higher_is_better(name) else 1
         best = min((row.metrics[name] for row in usable), key=lambda m: sign * m.mean, default=None)
         for row in rows:
             row.marks[name] = "" if best is None else mark(row.metrics[name], best)

@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 from cips_lab.callbacks.evaluation import Evaluation
 from cips_lab.metrics.evaluator import Real
 from cips_lab.metrics.reference import Reference
-from cips_lab.metrics.results import shown
+from cips_lab.metrics.registry import keys_of
 from cips_lab.runs.checkpoints import best_checkpoints, best_so_far, checkpoint_folders
 from cips_lab.runs.records import evaluations
 from cips_lab.tracking.wandb_run import RunLogger, identity_of
@@ -90,7 +90,7 @@ def policy(logger: RunLogger) -> str:
 
 def summary(prefix: str, record: dict[str, Any]) -> dict[str, Any]:
     """An evaluation as plain entries of a summary: the metrics, and what must agree where they are compared."""
-    names = ("kimg", *shown(record), "num_samples", "num_real", "extractor", "manifold_extractor")
+    names = ("kimg", *keys_of(record), "num_samples", "num_real", "extractor", "manifold_extractor")
     return {f"{prefix}/{name}": record[name] for name in names if name in record}
 
 
@@ -155,12 +155,12 @@ def add(logger: RunLogger, artifact: Any, path: Path, kept_as: str | None = None
 def use_statistics(logger: RunLogger, real: Real) -> None:
     """Record what was measured against: an input of the run.
 
-    The files stay in the cache; W&B holds their checksums and where they lie. Offline W&B knows no inputs (it must ask
-    the server), so that there they are recorded as outputs.
+    The files stay in the cache (none is there if it could not be written); W&B holds their checksums and where they
+    lie. Offline W&B knows no inputs (it must ask the server), so that there they are recorded as outputs.
     """
     import wandb
 
-    for reference in {part.path: part for part in real}.values():
+    for reference in {part.path: part for part in (real.main, real.manifold) if part.path.exists()}.values():
         artifact = wandb.Artifact(
             artifact_name("statistics", reference.path.stem),
             type=STATISTICS,

@@ -6,22 +6,11 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from cips_lab.errors import UserError
-from cips_lab.metrics import constants
-from cips_lab.metrics.evaluator import OF_MANIFOLDS
-from cips_lab.metrics.extractors import distance_key
-from cips_lab.metrics.results import network_of, shown
+from cips_lab.metrics.extractors import CLASSIFIERS
+from cips_lab.metrics.metric import Metric
+from cips_lab.metrics.registry import METRICS, called, keys_of, of_key
+from cips_lab.metrics.results import network_of_key
 from cips_lab.runs.records import evaluations
-
-CLASSIFIERS = ("inception", "efficientnet_lite0")  # the extractors that have an Inception Score
-
-TITLES = {
-    "kid": "KID",
-    "isc": "Inception Score",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-}
 
 
 class Curve(NamedTuple):
@@ -47,16 +36,16 @@ class Curve(NamedTuple):
         return f"{self.section}/floor {self.metric}"
 
     @property
-    def title(self) -> str:
-        """For people."""
-        if self.metric == "fid":
-            return "FID"
-        return TITLES.get(self.metric, f"Fréchet distance, {self.network}")
+    def of(self) -> Metric:
+        """Title, direction and looks."""
+        metric = of_key(self.metric)
+        assert metric is not None, self.metric
+        return metric
 
     @property
-    def is_distance(self) -> bool:
-        """Whether smaller is better."""
-        return self.metric == "kid" or self.metric.startswith("f")
+    def title(self) -> str:
+        """For people."""
+        return self.of.title_for(self.network)
 
 
 def curves_of(cfg: DictConfig) -> list[Curve]:
@@ -71,21 +60,25 @@ def curves_of(cfg: DictConfig) -> list[Curve]:
         return curves_of_run(Path(str(cfg.run)).expanduser())
     main = str(cfg.metrics.extractor)
     other = str(cfg.metrics.manifold_extractor or main)
-    names = [str(name) for name in cfg.metrics.names or constants.NAMES]
-    if cfg.metrics.names is None and main not in CLASSIFIERS:
-        names.remove("isc")
+    if cfg.metrics.names is None:
+        metrics = [metric for metric in METRICS if metric.needs != "logits" or main in CLASSIFIERS]
+    else:
+        found = [called(str(name), main, other) for name in cfg.metrics.names]
+        metrics = [metric for metric in METRICS if metric in found]
     final = int(cfg.metrics.num_samples)
     counts = sorted({min(int(cfg.schedule.evaluate_samples), final), final})
-    keys = [distance_key(main) if name == "fd" else name for name in names]
-    return [Curve(other if key in OF_MANIFOLDS else main, count, key) for count in counts for key in keys]
+    networks = {metric.name: metric.network(main, other) for metric in metrics}
+    return [
+        Curve(networks[metric.name], count, metric.key(networks[metric.name])) for count in counts for metric in metrics
+    ]
 
 
 def curves_of_run(folder: Path) -> list[Curve]:
     """The curves of a run folder's metrics.jsonl. Raises `UserError` if it holds no evaluation."""
     found = {
-        Curve(network_of(record, key), int(record["num_samples"]), key): None
+        Curve(network_of_key(record, key), int(record["num_samples"]), key): None
         for record in evaluations(folder)
-        for key in shown(record)
+        for key in keys_of(record)
     }
     if not found:
         raise UserError(f"run={folder}: no evaluation in metrics.jsonl there; leave run out and give experiment=...")

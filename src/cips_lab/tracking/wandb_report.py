@@ -50,7 +50,7 @@ def build_report(
             wr.P(text=introduction(group, compare, during, final)),
             wr.TableOfContents(),
             wr.H2(text="Quality during training"),
-            grid(*(compared(c.title, c.name, compare, log=c.metric.startswith("f")) for c in plots)),
+            grid(*(compared(c.title, c.name, compare, log=c.of.log_axis) for c in plots)),
             wr.H2(text="Final quality"),
             grid(*(bar(c, compare) for c in bars)),
             wr.H2(text="Samples"),

@@ -7,7 +7,6 @@ repeats what it has logged since its checkpoint, bit for bit: W&B keeps the firs
 import json
 import netrc
 import os
-import re
 import shlex
 import sys
 import uuid
@@ -25,13 +24,12 @@ from cips_lab.errors import UserError
 from cips_lab.files import untrusted
 from cips_lab.files.secrets import redact_arguments, redact_settings
 from cips_lab.files.untrusted import first_line
-from cips_lab.metrics.constants import HIGHER_IS_BETTER
+from cips_lab.metrics.registry import of_key
 
 ARTIFACTS = ("auto", "none", "best", "all")
 MEDIA = {"samples": "generated"}  # W&B's name of a picture in its section: samples/generated beside samples/real
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 
-LOWER_IS_BETTER = re.compile(r"(fid|kid|fd_\w+)$")
 SUMMARIES = {"time": "mean,last", "memory": "max", "gradient_norm": "max,last"}  # of the sections that are no metrics
 
 
@@ -87,11 +85,10 @@ class RunLogger(WandbLogger):
 
 def summary_of(name: str) -> str | None:
     """What the summary keeps of a curve: the best of a metric and its last, ...; None: the last value."""
-    section, _, metric = name.rpartition("/")
-    if metric in HIGHER_IS_BETTER:
-        return "max,last"
-    if LOWER_IS_BETTER.match(metric):
-        return "min,last"
+    section, _, key = name.rpartition("/")
+    metric = of_key(key)
+    if metric is not None:
+        return "max,last" if metric.better == "higher" else "min,last"
     return SUMMARIES.get(section)
 
 

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab.configuration import conf_folder
 from cips_lab.errors import UserError
+from cips_lab.metrics.registry import higher_is_better
 
 # The run's folder lies in the sweep's, as a job's of Hydra; Hydra fills this in in the agent's process.
 RUN_NAME = "name={sweep}/${{oc.env:WANDB_RUN_ID}}"
@@ -30,7 +31,7 @@ def build_sweep(
         overrides: of ``cips_lab.train --multirun``; an option of the group ``sweep`` brings its own parameters.
         method: ``grid``, ``random`` or ``bayes``; None: grid, or random where a parameter is an interval.
         metric: entry of the runs' summary that ``bayes`` optimises.
-        goal: ``minimize`` or ``maximize``; None: the direction of the sweep's option, or ``minimize``.
+        goal: ``minimize`` or ``maximize``; None: the direction of the sweep's option, or else the metric's own.
 
     Raises:
         UserError: nothing is swept, or the overrides do not compose.
@@ -56,7 +57,7 @@ def build_sweep(
         "project": project,
         "program": "cips_lab.train",  # what the web page shows; `command` is what runs
         "method": method_of(described, method, metric),
-        **({"metric": {"name": metric, "goal": goal or direction(config)}} if metric else {}),
+        **({"metric": {"name": metric, "goal": goal or direction(config, metric)}} if metric else {}),
         "parameters": described,
         "command": [
             *("${env}", "${interpreter}", "-m", "cips_lab.train"),
@@ -127,10 +128,12 @@ def method_of(parameters: dict[str, Any], method: str | None, metric: str | None
     return method or ("random" if endless else "grid")
 
 
-def direction(config: DictConfig) -> str:
-    """What an optuna option says, else minimize."""
+def direction(config: DictConfig, metric: str) -> str:
+    """What an optuna option says, else where the metric is better (``final/recall``: higher); losses: minimize."""
     found = config.hydra.sweeper.get("direction")
-    return str(getattr(found, "name", found)) if found is not None and not OmegaConf.is_list(found) else "minimize"
+    if found is not None and not OmegaConf.is_list(found):
+        return str(getattr(found, "name", found))
+    return "maximize" if higher_is_better(metric.rpartition("/")[2]) else "minimize"
 
 
 def name_of(fixed: Sequence[Override], config: DictConfig) -> str:

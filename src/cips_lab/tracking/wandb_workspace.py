@@ -8,6 +8,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.tracking.wandb_curves import Curve
 
 X = "kimg"
@@ -72,11 +73,11 @@ def build_workspace(entity: str, project: str, title: str, curves: Sequence[Curv
 
 
 def overview(curves: Sequence[Curve]) -> list[Any]:
-    """Distance, KID, precision and recall of the evaluations during a run, and the best distance as a number."""
+    """The headlines of the evaluations during a run (distance, KID, precision, recall), and the best distance."""
     during = min(curve.samples for curve in curves)
-    wanted = [c for c in curves if c.samples == during and (c.is_distance or c.metric in ("precision", "recall"))]
-    distance = next((curve for curve in wanted if curve.metric.startswith("f")), None)
-    panels: list[Any] = [line(f"{c.title} ({c.samples} samples)", [c.name], c.metric.startswith("f")) for c in wanted]
+    wanted = [c for c in curves if c.samples == during and c.of.headline]
+    distance = next((curve for curve in wanted if curve.of is FRECHET), None)
+    panels: list[Any] = [line(f"{c.title} ({c.samples} samples)", [c.name], c.of.log_axis) for c in wanted]
     if distance is not None:
         best = wr.SummaryMetric(f"best/{distance.metric}")
         panels.append(wr.ScalarChart(title=f"Best {distance.title}", metric=best, groupby_aggfunc="min"))
@@ -100,9 +101,9 @@ def filters(group: str | None, *more: expr.FilterExpr) -> expr.And:
 
 
 def best_first(curves: Sequence[Curve]) -> expr.Ordering:
-    """The best distance first, as the run's summary has it at the end."""
-    distance = next((curve.metric for curve in curves if curve.metric.startswith("f")), curves[0].metric)
-    return expr.Ordering(expr.Summary(f"final/{distance}"), ascending=True)
+    """The run with the best distance (without one: with the best of the first metric) at its end first."""
+    by = next((curve for curve in curves if curve.of is FRECHET), curves[0])
+    return expr.Ordering(expr.Summary(f"final/{by.metric}"), ascending=by.of.better == "lower")
 
 
 def columns(compare: str, curves: Sequence[Curve]) -> list[str]:

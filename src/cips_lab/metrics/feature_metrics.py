@@ -1,0 +1,82 @@
+"""The metrics of features that the field compares generators by; the mathematics is in the modules that they import.
+
+Imported when they are computed: the list of metrics is read by commands that need neither torch nor torchmetrics.
+"""
+
+from collections.abc import Sequence
+
+from cips_lab.metrics.metric import Comparison, Metric
+from cips_lab.metrics.options import Limit, Options
+
+
+def frechet(pair: Comparison) -> dict[str, float]:
+    """Heusel et al., NeurIPS 2017."""
+    from cips_lab.metrics.frechet import frechet_distance
+
+    return {"fd": frechet_distance(pair.generated.gaussian, pair.real.gaussian)}
+
+
+def kid(pair: Comparison) -> dict[str, float]:
+    """Binkowski et al., ICLR 2018: over random subsets with their spread, or over all pairs."""
+    from cips_lab.metrics.kernel import full_kernel_distance, kernel_distance
+
+    features = pair.generated.features, pair.real.features
+    if pair.options.kid_subsets is None:
+        return {"kid": full_kernel_distance(*features)}
+    found = kernel_distance(*features, pair.options.kid_subsets, pair.options.kid_subset_size)
+    return {"kid": found.mean, "kid_std": found.std}
+
+
+def kid_limits(options: Options) -> Sequence[Limit]:
+    """The unbiased estimate of a subset needs two pictures of either set; all pairs need no subsets."""
+    return () if options.kid_subsets is None else (Limit("kid_subset_size", least=2),)
+
+
+def inception_score(pair: Comparison) -> dict[str, float]:
+    """Salimans et al., NeurIPS 2016. Real pictures play no part."""
+    from cips_lab.metrics.inception_score import inception_score
+
+    assert pair.generated.logits is not None
+    found = inception_score(pair.generated.logits, pair.options.isc_splits)
+    return {"isc": found.mean, "isc_std": found.std}
+
+
+def manifolds(pair: Comparison) -> dict[str, float]:
+    """All four, from one pass over the pairs."""
+    from cips_lab.metrics.manifold import manifold
+
+    options = pair.options
+    found = manifold(pair.generated.features, pair.real.features, options.neighbours, options.density_neighbours)
+    values = {name: estimate.value for name, estimate in found._asdict().items()}
+    return values | {f"{name}_se": estimate.se for name, estimate in found._asdict().items()}
+
+
+def manifold_limits(options: Options) -> Sequence[Limit]:
+    """A ball reaches to the k-th nearest *other* picture; each of the four is computed with both k."""
+    too_few = "are too few for the {value} nearest neighbours of {option}"
+    return tuple(Limit(name, spare=1, too_few=too_few) for name in ("neighbours", "density_neighbours"))
+
+
+def of_manifold(name: str, title: str, headline: bool = False) -> Metric:
+    """One of the four; Kynkaanniemi et al., NeurIPS 2019, and Naeem et al., ICML 2020."""
+    return Metric(name, "higher", title, manifolds, "manifold features", manifold_limits, headline=headline)
+
+
+FRECHET = Metric(
+    "fd",
+    "lower",
+    "Fréchet distance, {network}",
+    frechet,
+    keyed_by_network=True,
+    own_keys={"inception": ("fid", "FID")},
+    log_axis=True,
+    headline=True,
+)
+KID = Metric("kid", "lower", "KID", kid, limits=kid_limits, headline=True)
+INCEPTION_SCORE = Metric(
+    "isc", "higher", "Inception Score", inception_score, "logits", lambda options: (Limit("isc_splits"),)
+)
+PRECISION = of_manifold("precision", "Precision", headline=True)
+RECALL = of_manifold("recall", "Recall", headline=True)
+DENSITY = of_manifold("density", "Density")
+COVERAGE = of_manifold("coverage", "Coverage")
