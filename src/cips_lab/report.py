@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.reporting.run_page import write_run_page
     from cips_lab.reporting.selection import parse_at
     from cips_lab.reporting.sweep_page import write_sweep_page
-    from cips_lab.runs.records import is_run
+    from cips_lab.runs.folder import is_run
 
     if is_run(folder):
         print(write_run_page(folder, output, costs=cfg.costs))

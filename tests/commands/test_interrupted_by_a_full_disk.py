@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cips_lab.runs.checkpoints import checkpoint_folders, damage
+from cips_lab.runs.checkpoints import damage
+from cips_lab.runs.folder import checkpoint_folders
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 

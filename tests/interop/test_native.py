@@ -16,7 +16,7 @@ from cips_lab.errors import UserError
 from cips_lab.interop.native import FORMAT, generator_file, load_generator, save_generator
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
-from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.runs.folder import checkpoint_folders
 
 CIPS: dict[str, Any] = {
     "_target_": "cips_lab.networks.cips.CIPSGenerator",

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from sweeps import composed, make_run, make_sweep
 
 from cips_lab.errors import UserError
-from cips_lab.runs.records import is_run, read_job, read_lines, read_sweeps
+from cips_lab.runs.folder import is_run
+from cips_lab.runs.records import read_job, read_lines, read_sweeps
 
 
 def test_a_run(tmp_path: Path) -> None:

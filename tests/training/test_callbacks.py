@@ -22,9 +22,7 @@ from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.callbacks.samples import SampleGrids
 from cips_lab.errors import UserError
 from cips_lab.files import whole as files_whole
-from cips_lab.launch.run import images_of
-from cips_lab.runs.checkpoints import checkpoint_folders
-from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.folder import checkpoint_folders, images_of, kimg_label
 from cips_lab.training.clock import check_schedule, gan_of, is_due
 
 # ------------------------------------------------------------------ the clock

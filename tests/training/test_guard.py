@@ -18,7 +18,7 @@ from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.errors import UserError
 from cips_lab.launch.resume import fit_from
-from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.runs.folder import checkpoint_folders
 from cips_lab.training.draws import draw_latents
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard, NonFinite, check_precision, poisoned, seed_after, where_to_go_back

@@ -20,8 +20,8 @@ from cips_lab.errors import DiskFull, RunInUse, UserError
 from cips_lab.files.whole import append_line, replace_text
 from cips_lab.processes import ranks
 from cips_lab.runs import lock as locking
-from cips_lab.runs.checkpoints import damage, images_of, sound_checkpoints
-from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.checkpoints import damage, sound_checkpoints
+from cips_lab.runs.folder import images_of, kimg_label
 from cips_lab.runs.lock import HOLDER, only_run_in
 from runs import assert_equal, evaluation, names
 

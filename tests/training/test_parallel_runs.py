@@ -13,7 +13,7 @@ from torch import Tensor
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.launch.beginning import split_groups
 from cips_lab.processes.collectives import mean_over_processes
-from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.runs.folder import checkpoint_folders
 from processes import fit_together, together
 
 BATCH, ITERATIONS = 16, 20

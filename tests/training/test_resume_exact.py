@@ -17,7 +17,7 @@ from tiny import MemoryDataModule, build_gan
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.stop import StopAtTotal
-from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.runs.folder import checkpoint_folders
 from cips_lab.tracking.loggers import tensorboard_logger
 from cips_lab.training.gan import GAN
 from processes import fit_together, together

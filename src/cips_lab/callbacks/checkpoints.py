@@ -13,8 +13,17 @@ from cips_lab.callbacks.quiet_exit import exit_quietly
 from cips_lab.errors import STATUS_MISTAKE, DiskFull
 from cips_lab.files.whole import WholeOrNone, check_space, disk_full, flush, is_full, remove_folder, remove_leftovers
 from cips_lab.interop.native import save_generator
-from cips_lab.runs.checkpoints import checkpoint_folders, damage, images_of, set_aside, write_manifest
-from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.checkpoints import damage, set_aside, write_manifest
+from cips_lab.runs.folder import (
+    CHECKPOINTS,
+    GENERATOR,
+    METRICS,
+    TRAINING,
+    best_checkpoints,
+    checkpoint_folders,
+    images_of,
+    kimg_label,
+)
 from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.gan import GAN
 
@@ -66,8 +75,8 @@ class Checkpoints(pl.Callback):
         """Save a checkpoint of this moment, unless it is there; every process calls it."""
         if self._saved == gan.images_seen:
             return
-        root = Path(trainer.default_root_dir) / "checkpoints"
-        lines = root.parent / "metrics.jsonl"
+        root = Path(trainer.default_root_dir) / CHECKPOINTS
+        lines = root.parent / METRICS
         if trainer.is_global_zero and lines.exists():
             flush(lines)  # what happened before a checkpoint is on disk before it
         write_checkpoint(trainer, gan, root / kimg_label(gan.images_seen))
@@ -97,11 +106,11 @@ def tidy(run: Path, images_seen: int) -> None:
     A checkpoint beyond the moment that a run is continued from was passed over as damaged: left there, it would count
     as the newest. A best checkpoint is looked at here.
     """
-    root = run / "checkpoints"
+    root = run / CHECKPOINTS
     for name in remove_leftovers(root):
         log.info("removed %s, left by a run that was killed", root / name)
     beyond = [folder for folder in checkpoint_folders(run) if images_of(folder) > images_seen]
-    for best in root.glob("best-kimg-*"):
+    for best in best_checkpoints(run):
         reason = damage(best)
         if reason is not None:
             log.warning("DAMAGED CHECKPOINT: %s. The best begins anew", reason)
@@ -150,12 +159,12 @@ def write_checkpoint(trainer: pl.Trainer, gan: GAN, final: Path, texts: dict[str
             error = caught
     raise_on_all(trainer, gan, final, error)
     try:
-        trainer.save_checkpoint(folder.partial / "training.ckpt")  # every process takes part
+        trainer.save_checkpoint(folder.partial / TRAINING)  # every process takes part
         if trainer.is_global_zero:
             io = trainer.strategy.checkpoint_io
             if isinstance(io, PlainFile) and io.error is not None:
                 raise io.error
-            generator = folder.partial / "generator.safetensors"
+            generator = folder.partial / GENERATOR
             save_generator(gan.generator_ema, generator, gan.generator_config, kimg=gan.images_seen / 1000)
             for name, text in (texts or {}).items():
                 (folder.partial / name).write_text(text)

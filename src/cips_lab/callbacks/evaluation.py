@@ -23,8 +23,8 @@ from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.results import curves, is_better, sentence, table
 from cips_lab.render.scene import samples
-from cips_lab.runs.checkpoints import best_checkpoints, best_so_far
-from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.checkpoints import best_so_far
+from cips_lab.runs.folder import BEST, CHECKPOINTS, EVALUATIONS, METRICS, SCORES, best_checkpoints, kimg_label
 from cips_lab.runs.records import evaluations
 from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.gan import GAN
@@ -147,9 +147,9 @@ class Evaluation(pl.Callback):
             logger.save()
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
-            with telling_of_a_full_disk(trainer, folder / "metrics.jsonl"):
-                append_line(folder / "metrics.jsonl", json.dumps(record, allow_nan=False))
-                replace_text(folder / "evaluations.md", table(evaluations(folder)))
+            with telling_of_a_full_disk(trainer, folder / METRICS):
+                append_line(folder / METRICS, json.dumps(record, allow_nan=False))
+                replace_text(folder / EVALUATIONS, table(evaluations(folder)))
             with tqdm.external_write_mode():
                 log.info("kimg %g: %s, %.0f s", record["kimg"], sentence(record), seconds)
         self._keep_best(trainer, gan, record)
@@ -164,8 +164,8 @@ class Evaluation(pl.Callback):
         better = trainer.is_global_zero and is_better(record, key, best_so_far(folder))
         if not trainer.strategy.broadcast(better):
             return
-        final = folder / "checkpoints" / f"best-{kimg_label(gan.images_seen)}"
-        write_checkpoint(trainer, gan, final, {"metrics.json": json.dumps(record, indent=2, allow_nan=False) + "\n"})
+        final = folder / CHECKPOINTS / f"{BEST}{kimg_label(gan.images_seen)}"
+        write_checkpoint(trainer, gan, final, {SCORES: json.dumps(record, indent=2, allow_nan=False) + "\n"})
         if trainer.is_global_zero:
             for old in best_checkpoints(folder):
                 if old != final:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from cips_lab.callbacks.interruption import telling_of_a_full_disk
-from cips_lab.files.whole import append_line, replace_text
+from cips_lab.files.whole import append_line
 from cips_lab.processes.collectives import is_distributed, mean_over_processes
+from cips_lab.runs.folder import METRICS
+from cips_lab.runs.records import drop_lines_after
 from cips_lab.training.clock import gan_of, is_due
 
 
@@ -115,24 +117,9 @@ class MetricsLog(pl.Callback):
 
     @staticmethod
     def _path(trainer: pl.Trainer) -> Path:
-        return Path(trainer.default_root_dir) / "metrics.jsonl"
+        return Path(trainer.default_root_dir) / METRICS
 
 
 def single_precision(value: float) -> float:
     """The nearest float32: what is beyond it is rounding."""
     return float(np.float32(value))
-
-
-def drop_lines_after(path: Path, images_seen: int) -> None:
-    """Keep the lines of a metrics.jsonl up to a moment; a line that was cut short by a crash goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if round(record["kimg"] * 1000) <= images_seen:
-            kept.append(line + "\n")
-    replace_text(path, "".join(kept))

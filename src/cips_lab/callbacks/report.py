@@ -12,7 +12,8 @@ from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.reporting.run_page import write_run_page
 from cips_lab.reporting.sweep_page import write_sweep_page
-from cips_lab.runs.records import State, is_run
+from cips_lab.runs.folder import REPORT, is_run
+from cips_lab.runs.records import State
 from cips_lab.training.clock import gan_of, is_due
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ def complain(folder: Path) -> None:
     """Log the exception that is being handled."""
     with tqdm.external_write_mode():
         log.exception(
-            "report.html of %s could not be written; training goes on. To try again: python -m cips_lab.report run=%s",
+            "%s of %s could not be written; training goes on. To try again: python -m cips_lab.report run=%s",
+            REPORT,
             folder,
             folder,
         )

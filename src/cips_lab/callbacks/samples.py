@@ -9,7 +9,7 @@ import torch
 from cips_lab.callbacks.interruption import telling_of_a_full_disk
 from cips_lab.data.dataset import to_device_range
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
-from cips_lab.runs.folder import kimg_label
+from cips_lab.runs.folder import REAL, SAMPLES, kimg_label
 from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.draws import stream
 from cips_lab.training.gan import GAN
@@ -52,7 +52,7 @@ class SampleGrids(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         gan = gan_of(pl_module)
-        path = self._folder(trainer) / "real.png"
+        path = self._folder(trainer) / REAL
         if trainer.is_global_zero and not path.exists():
             dataset = trainer.datamodule.train_dataset  # type: ignore[attr-defined]
             count = min(self.rows * self.columns, len(dataset))
@@ -89,4 +89,4 @@ class SampleGrids(pl.Callback):
 
     @staticmethod
     def _folder(trainer: pl.Trainer) -> Path:
-        return Path(trainer.default_root_dir) / "samples"
+        return Path(trainer.default_root_dir) / SAMPLES

@@ -14,7 +14,7 @@ from cips_lab.interop import official
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
-from cips_lab.runs.checkpoints import checkpoint_folders
+from cips_lab.runs.folder import GENERATOR, TRAINING, checkpoint_folders
 
 # Only these are built from a file's header: a file from elsewhere must not name code to run.
 GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
@@ -22,7 +22,6 @@ GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
     "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
 }
 FORMAT = "cips_lab.generator.1"
-TRAINING = "training.ckpt"  # beside a checkpoint's generator.safetensors
 Generator = CIPSGenerator | StyleGAN2Generator
 
 
@@ -47,12 +46,12 @@ def generator_file(source: str | Path) -> Path:
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        if (path / "generator.safetensors").is_file():
-            return path / "generator.safetensors"
+        if (path / GENERATOR).is_file():
+            return path / GENERATOR
         folders = checkpoint_folders(path)
         if not folders:
             raise UserError(f"{path}: no checkpoint in this folder; give a run folder, a checkpoint or a file")
-        return folders[-1] / "generator.safetensors"
+        return folders[-1] / GENERATOR
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder; give a run folder, a .safetensors or a released .pt file")
     return path

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.files.secrets import redact_arguments
 from cips_lab.files.whole import replace_text
+from cips_lab.runs.folder import CONFIG, ENVIRONMENT
 from cips_lab.runs.status import write_overrides
 from cips_lab.training.gan import GAN
 
@@ -26,7 +27,7 @@ def write_folder(folder: Path, settings: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
     write_overrides(folder, redact_arguments(overrides))
-    replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+    replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
     packages = ("cips-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "wandb")
     environment = {
         "packages": {name: importlib.metadata.version(name) for name in packages},
@@ -37,7 +38,7 @@ def write_folder(folder: Path, settings: dict[str, Any]) -> None:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "commit": commit(),
     }
-    replace_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+    replace_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
 def commit() -> str | None:

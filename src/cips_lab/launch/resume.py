@@ -8,11 +8,10 @@ from torch import Tensor
 
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, read_torch
+from cips_lab.runs.folder import TRAINING
 
 if TYPE_CHECKING:
     from cips_lab.training.gan import GAN
-
-TRAINING = "training.ckpt"
 
 
 def check_checkpoint(path: Path, gan: "GAN") -> None:

@@ -28,8 +28,9 @@ from cips_lab.processes.ranks import is_first_of_all, prepare_once
 from cips_lab.processes.signals import StopSignals
 from cips_lab.processes.strategy import ReplicatedStrategy, WatchedLauncher
 from cips_lab.processes.watch import follow_launcher
-from cips_lab.runs.checkpoints import best_so_far, images_of, sound_checkpoints
-from cips_lab.runs.lock import LOCK, only_run_in, will_start_others
+from cips_lab.runs.checkpoints import best_so_far, sound_checkpoints
+from cips_lab.runs.folder import LOCK, images_of
+from cips_lab.runs.lock import only_run_in, will_start_others
 from cips_lab.runs.status import FINISHED, RUNNING, write_status
 from cips_lab.tracking.loggers import close
 from cips_lab.training.clock import check_schedule

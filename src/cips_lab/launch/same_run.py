@@ -6,6 +6,7 @@ from typing import Any
 from cips_lab.errors import UserError
 from cips_lab.files.secrets import redact_settings
 from cips_lab.files.untrusted import read_settings
+from cips_lab.runs.folder import CONFIG
 
 # What a run is: changing any of these under the same name would make another run of it.
 IDENTITY = (
@@ -24,7 +25,7 @@ INCIDENTAL = ("data.name", "data.num_workers", "data.hint", "data.cache", "data.
 
 def refuse_another_run(folder: Path, settings: dict[str, Any], continuing: bool) -> None:
     """A folder with checkpoints is continued only by the configuration that made it."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if not continuing or not path.exists():
         return
     before = flatten(redact_settings(read_settings(path)))

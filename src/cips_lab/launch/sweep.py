@@ -33,6 +33,7 @@ from cips_lab.launch.naming import swept_keys
 from cips_lab.processes.ranks import LAUNCH, launch_time, started_together
 from cips_lab.processes.signals import preemption_signal
 from cips_lab.runs import status
+from cips_lab.runs.folder import CONFIG, REPORT, is_run
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether a job's folder holds the finished run, last evaluation included, of this configuration."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if status.read_status(folder).get("state") != status.FINISHED or not path.exists():
         return False
     there, asked = (OmegaConf.to_container(c, resolve=True) for c in (OmegaConf.load(path), cfg))
@@ -284,7 +285,7 @@ def records_of(sweep: Path) -> Path:
 
 def began(outcome: dict[str, Any]) -> bool:
     """Whether a job left a run folder; one that was refused did not."""
-    return (Path(outcome["folder"]) / "config.yaml").is_file()
+    return is_run(Path(outcome["folder"]))
 
 
 def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
@@ -297,7 +298,7 @@ def summary(folder: str, found: dict[str, dict[str, Any]]) -> str:
         lines.append(f"  {name}: {outcome['error']}")
     if failed:
         lines.append("the same command tries these again and leaves the others as they are")
-    if (Path(folder) / "report.html").is_file():
-        lines.append(f"page: {folder}/report.html")
+    if (Path(folder) / REPORT).is_file():
+        lines.append(f"page: {folder}/{REPORT}")
     lines.append(f"table: python -m cips_lab.tabulate {shlex.quote(f'sweep={folder}')}")
     return "\n".join(lines)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from cips_lab.runs.records import Job
-
 BUDGET = 6_000_000  # bytes of all pictures of a page; base64 makes them a third larger, so that it stays below 10 MB
 MOST_FRAMES = 60  # of one slider
 LONGEST_SIDE = 1024
@@ -33,18 +31,6 @@ class Frame:
     width: int
     height: int
     pixelated: bool
-
-
-def grid_paths(job: Job) -> dict[float, Path]:
-    """kimg -> samples/kimg-*.png, in order."""
-    found = {}
-    for path in sorted((job.folder / "samples").glob("kimg-*.png")):
-        try:
-            kimg = float(path.stem.removeprefix("kimg-"))
-        except ValueError:
-            continue
-        found[kimg] = path
-    return found
 
 
 def thinned(kimgs: list[float], most: int = MOST_FRAMES) -> list[float]:

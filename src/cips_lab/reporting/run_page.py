@@ -8,8 +8,9 @@ from cips_lab.metrics.registry import higher_is_better, keys_of
 from cips_lab.planning.costs import Costs, costs_of, count, flops
 from cips_lab.reporting import page
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts
-from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
+from cips_lab.reporting.grids import Frame, frame, thinned
 from cips_lab.reporting.variants import flatten, known_generator
+from cips_lab.runs.folder import REAL, REPORT, SAMPLES, sample_grids
 from cips_lab.runs.records import Job, Record, State, read_job
 
 
@@ -29,7 +30,7 @@ def write_run_page(folder: Path, output: Path | None = None, state: State | None
         UserError: there is no run.
     """
     job = read_job(folder)
-    path = output or folder / "report.html"
+    path = output or folder / REPORT
     page.write(run_page(job, state or job.state, costs_of(job) if costs else None), path)
     return path
 
@@ -68,15 +69,15 @@ def side_of(job: Job) -> int:
 
 def frames(job: Job) -> list[Frame]:
     """The sample grids over kimg."""
-    paths = grid_paths(job)
+    paths = sample_grids(job.folder)
     kept = thinned(list(paths))
     return [frame(paths[kimg], kimg, len(kept) + 1, side_of(job)) for kimg in kept]
 
 
 def real_frame(job: Job, pictures: int | None = None) -> Frame | None:
     """The grid of real pictures, or None."""
-    path = job.folder / "samples" / "real.png"
-    shared = pictures or len(thinned(list(grid_paths(job)))) + 1
+    path = job.folder / SAMPLES / REAL
+    shared = pictures or len(thinned(list(sample_grids(job.folder)))) + 1
     return frame(path, None, shared, side_of(job)) if path.exists() else None
 
 

@@ -9,11 +9,12 @@ from cips_lab.errors import UserError
 from cips_lab.metrics.registry import distance_of, keys_of
 from cips_lab.reporting import formats, page
 from cips_lab.reporting.curves import Chart, Series, across_seeds, compute_chart, variant_charts
-from cips_lab.reporting.grids import Frame, frame, grid_paths, thinned
+from cips_lab.reporting.grids import Frame, frame, thinned
 from cips_lab.reporting.run_page import real_frame, side_of
 from cips_lab.reporting.selection import common_count
 from cips_lab.reporting.table import Table, make_table
 from cips_lab.reporting.variants import Variant, group
+from cips_lab.runs.folder import REPORT, sample_grids
 from cips_lab.runs.records import Job, read_sweeps
 
 MOST_PANELS = 16  # variants whose samples are shown
@@ -41,7 +42,7 @@ def write_sweep_page(
         UserError: no job is there.
     """
     jobs = read_sweeps([folder])
-    path = output or folder / "report.html"
+    path = output or folder / REPORT
     page.write(sweep_page(jobs, folder.resolve().name, path.parent, metrics, at, costs), path)
     return path
 
@@ -148,7 +149,9 @@ def panels(variants: list[Variant]) -> list[tuple[str, str, list[Frame]]]:
     """(variant, job, frames) of the first seed of every variant that has samples, at moments that all of them have."""
     found: list[tuple[str, Job, dict[float, Path]]] = []
     for variant in variants:
-        with_samples = ((job, grid_paths(job)) for job in sorted(variant.jobs, key=lambda job: job.state != "finished"))
+        with_samples = (
+            (job, sample_grids(job.folder)) for job in sorted(variant.jobs, key=lambda job: job.state != "finished")
+        )
         first = next(((job, paths) for job, paths in with_samples if paths), None)
         if first is not None:
             found.append((variant.label, *first))
@@ -165,7 +168,7 @@ def panels(variants: list[Variant]) -> list[tuple[str, str, list[Frame]]]:
 
 def listed(job: Job, variants: list[Variant], home: Path) -> dict[str, Any]:
     """A job's line in the list of jobs."""
-    report = job.folder / "report.html"
+    report = job.folder / REPORT
     newest = job.evaluations[-1] if job.evaluations else None
     name = keys_of(newest)[0] if newest is not None and keys_of(newest) else None
     return {

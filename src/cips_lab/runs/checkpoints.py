@@ -11,11 +11,18 @@ from safetensors import SafetensorError, safe_open
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import remove_folder, sha256_of
+from cips_lab.runs.folder import (
+    CHECKPOINTS,
+    DAMAGED,
+    GENERATOR,
+    MANIFEST,
+    SCORES,
+    TRAINING,
+    best_checkpoints,
+    checkpoint_folders,
+)
 
 log = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
-DAMAGED = "damaged-"  # prefix of a checkpoint folder that was set aside
 
 
 def write_manifest(folder: Path) -> None:
@@ -71,7 +78,7 @@ def sound_checkpoints(run: Path, tell: bool = True) -> list[Path]:
             log.warning("DAMAGED CHECKPOINT: %s. Falling back to the one before %s", reason, folders[index].name)
     if reasons:
         raise UserError(
-            f"{run / 'checkpoints'}: no checkpoint can be continued from:\n  "
+            f"{run / CHECKPOINTS}: no checkpoint can be continued from:\n  "
             + "\n  ".join(reasons)
             + f"\nTo train from the start, choose another name or remove {run}"
         )
@@ -87,7 +94,7 @@ def set_aside(folder: Path) -> Path:
 
 
 def _unreadable(folder: Path) -> str | None:
-    training, generator = folder / "training.ckpt", folder / "generator.safetensors"
+    training, generator = folder / TRAINING, folder / GENERATOR
     try:
         torch.load(training, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
@@ -100,23 +107,7 @@ def _unreadable(folder: Path) -> str | None:
     return None
 
 
-def checkpoint_folders(run: str | Path) -> list[Path]:
-    """The whole checkpoints of a run folder, oldest first."""
-    folders = [path for path in (Path(run) / "checkpoints").glob("kimg-*") if path.is_dir()]
-    return sorted(folders, key=images_of)
-
-
-def images_of(checkpoint: Path) -> int:
-    """Images seen by a checkpoint folder ``kimg-00012.800``."""
-    return round(float(checkpoint.name.removeprefix("kimg-")) * 1000)
-
-
-def best_checkpoints(folder: Path) -> list[Path]:
-    """checkpoints/best-kimg-*; more than one only if the run was killed between writing one and removing another."""
-    return sorted((folder / "checkpoints").glob("best-kimg-*"))
-
-
 def best_so_far(folder: Path) -> dict[str, Any] | None:
     """The evaluation that belongs to the best checkpoint, or None."""
     kept = best_checkpoints(folder)
-    return json.loads((kept[-1] / "metrics.json").read_text()) if kept else None
+    return json.loads((kept[-1] / SCORES).read_text()) if kept else None

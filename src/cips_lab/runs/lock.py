@@ -15,11 +15,10 @@ from filelock import FileLock, SoftFileLock, Timeout
 from cips_lab.errors import RunInUse
 from cips_lab.files.whole import is_full
 from cips_lab.processes.ranks import is_first_of_all
+from cips_lab.runs.folder import HOLDER, LOCK
 
 log = logging.getLogger(__name__)
 
-LOCK = ".lock"
-HOLDER = ".lock.json"  # who holds it, for the message; the lock itself is the kernel's
 # A killed run's data workers, forked from it, keep its lock until they see that it is gone, which takes them 5 s.
 PATIENCE_SECONDS = 30.0
 

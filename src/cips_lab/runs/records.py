@@ -1,21 +1,24 @@
 """What a run folder says: its configuration, its numbers, its state. Checkpoints and wandb/ are not looked at."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal, cast
 
 import yaml
 
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
+from cips_lab.runs.folder import CHECKPOINTS, CONFIG, CSV, ENVIRONMENT, METRICS, OVERRIDES, STATUS, TENSORBOARD, WANDB
 
 State = Literal["finished", "running", "interrupted", "unfinished", "failed"]
 Record = dict[str, Any]
 # A resolved configuration holds nothing that only OmegaConf can read, and libyaml is ten times as fast.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -102,21 +105,13 @@ class Job:
     @property
     def seconds_per_kimg(self) -> float | None:
         """The median over the run: a machine that was busy for a while does not count."""
-        values = sorted(float(r["time/sec_per_kimg"]) for r in self.training if "time/sec_per_kimg" in r)
-        if not values:
-            return None
-        middle = len(values) // 2
-        return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+        values = [float(r["time/sec_per_kimg"]) for r in self.training if "time/sec_per_kimg" in r]
+        return median(values) if values else None
 
     @property
     def peak_memory_gb(self) -> float | None:
         """GB (10^9 bytes) of one process: the accelerator's allocator, or the resident set on a CPU."""
         return max((float(r["memory/peak_gb"]) for r in self.training if "memory/peak_gb" in r), default=None)
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's."""
-    return (folder / CONFIG).is_file()
 
 
 def read_job(folder: Path, name: str | None = None) -> Job:
@@ -146,25 +141,40 @@ def read_job(folder: Path, name: str | None = None) -> Job:
         config=cast(dict[str, Any], config),
         training=[r for r in records if "extractor" not in r],
         evaluations=[r for r in records if "extractor" in r],
-        environment=_mapping(folder / "environment.json"),
+        environment=_mapping(folder / ENVIRONMENT),
         overrides=_overrides(folder),
-        status=_mapping(folder / "status.json"),
+        status=_mapping(folder / STATUS),
     )
 
 
 def read_lines(path: Path) -> list[Record]:
     """The lines of a metrics.jsonl in the order of images seen, but one that was cut short when the run was killed."""
+    return sorted((record for _, record in _lines(path)), key=lambda record: record["kimg"])
+
+
+def evaluations(folder: Path) -> list[Record]:
+    """The evaluations of a run, oldest first: those of its lines that name an extractor."""
+    return [record for record in read_lines(folder / METRICS) if "extractor" in record]
+
+
+def drop_lines_after(path: Path, images_seen: int) -> None:
+    """Keep the lines of a metrics.jsonl up to a moment; a line that was cut short by a crash goes too."""
+    if path.exists():
+        kept = (line for line, record in _lines(path) if round(record["kimg"] * 1000) <= images_seen)
+        replace_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Record]]:
+    """Each whole line, and what it says."""
     if not path.exists():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
         if isinstance(record, dict) and isinstance(record.get("kimg"), (int, float)):
-            records.append(record)
-    return sorted(records, key=lambda record: record["kimg"])
+            yield line, record
 
 
 def read_sweeps(folders: list[Path]) -> list[Job]:
@@ -190,7 +200,7 @@ def read_sweeps(folders: list[Path]) -> list[Job]:
 def is_job_folder(folder: Path, sweep: Path) -> bool:
     """Whether a folder below a sweep is a job's, and not one of a logger's (wandb/ has config.yaml files too)."""
     inside = folder.relative_to(sweep).parts
-    return not any(part in ("wandb", "csv", "tensorboard", "checkpoints") or part.startswith(".") for part in inside)
+    return not any(part in (WANDB, CSV, TENSORBOARD, CHECKPOINTS) or part.startswith(".") for part in inside)
 
 
 def _numeric(path: Path) -> list[tuple[int, str]]:
@@ -210,7 +220,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _overrides(folder: Path) -> tuple[str, ...]:
     """overrides.yaml, a list of the command line's; also where Hydra's own output_subdir holds it."""
-    for path in (folder / "overrides.yaml", folder / ".hydra" / "overrides.yaml"):
+    for path in (folder / OVERRIDES, folder / ".hydra" / OVERRIDES):
         if path.exists():
             try:
                 found = yaml.load(path.read_text(), Loader=LOADER)
@@ -219,17 +229,3 @@ def _overrides(folder: Path) -> tuple[str, ...]:
             if isinstance(found, list):
                 return tuple(str(entry) for entry in found)
     return ()
-
-
-def evaluations(folder: Path) -> list[dict[str, Any]]:
-    """The evaluations of a run, oldest first: those lines of metrics.jsonl that name an extractor."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:  # cut short when the run was killed
-            continue
-    return [record for record in records if "extractor" in record]

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replace_text
+from cips_lab.runs.folder import OVERRIDES, STATUS
 
-STATUS, OVERRIDES = "status.json", "overrides.yaml"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 SUPERVISOR = "CIPS_LAB_SUPERVISOR"  # environment variable: the process that started this one as a job of a sweep

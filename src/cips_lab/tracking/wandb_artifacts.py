@@ -19,7 +19,8 @@ from cips_lab.callbacks.evaluation import Evaluation
 from cips_lab.metrics.evaluator import Real
 from cips_lab.metrics.reference import Reference
 from cips_lab.metrics.registry import keys_of
-from cips_lab.runs.checkpoints import best_checkpoints, best_so_far, checkpoint_folders
+from cips_lab.runs.checkpoints import best_so_far
+from cips_lab.runs.folder import CONFIG, GENERATOR, SCORES, WANDB, best_checkpoints, checkpoint_folders, kimg_of
 from cips_lab.runs.records import evaluations
 from cips_lab.tracking.wandb_run import RunLogger, identity_of
 
@@ -107,19 +108,19 @@ def model_artifact(logger: RunLogger, checkpoint: Path) -> Any:
     import wandb
 
     run = checkpoint.parents[1]
-    metrics = checkpoint / "metrics.json"
+    metrics = checkpoint / SCORES
     artifact = wandb.Artifact(
         artifact_name(run.name, identity_of(run)),
         type=MODEL,
         description="The averaged generator: cips_lab.load_generator('generator.safetensors')",
         metadata={
-            "kimg": float(checkpoint.name.removeprefix("best-").removeprefix("kimg-")),
+            "kimg": kimg_of(checkpoint.name),
             **(json.loads(metrics.read_text()) if metrics.exists() else {}),
         },
     )
-    add(logger, artifact, checkpoint / "generator.safetensors")
-    if (run / "config.yaml").exists():
-        add(logger, artifact, run / "config.yaml", checkpoint.name)
+    add(logger, artifact, checkpoint / GENERATOR)
+    if (run / CONFIG).exists():
+        add(logger, artifact, run / CONFIG, checkpoint.name)
     return artifact
 
 
@@ -139,7 +140,7 @@ def add(logger: RunLogger, artifact: Any, path: Path, kept_as: str | None = None
     if not logger.experiment.offline:
         artifact.add_file(str(path), name=name)
         return
-    kept = logger.folder / "wandb" / "artifacts" / (kept_as or path.parent.name) / path.name
+    kept = logger.folder / WANDB / "artifacts" / (kept_as or path.parent.name) / path.name
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.unlink(missing_ok=True)
     if path.suffix == ".safetensors":  # never written again, only replaced; config.yaml is written over

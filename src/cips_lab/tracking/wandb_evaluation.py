@@ -9,6 +9,7 @@ from cips_lab.files.secrets import redact_settings
 from cips_lab.interop.native import generator_file
 from cips_lab.metrics.evaluator import Real, Results
 from cips_lab.metrics.results import curves
+from cips_lab.runs.folder import CHECKPOINTS, GENERATOR, SCORES, kimg_of
 from cips_lab.tracking.wandb_artifacts import (
     EVALUATION,
     add,
@@ -63,7 +64,7 @@ def record_evaluation(cfg: DictConfig, output: Path, real: Real, results: Result
         artifacts=options.artifacts,
     )
     try:
-        kimg = kimg_of(checkpoint)
+        kimg = (kimg_of(checkpoint.name) if checkpoint is not None else None) or 0.0  # where it is not known
         record = {"kimg": kimg, **results}
         logger.log_metrics(curves(record), step=round(kimg * 1000))
         logger.experiment.summary.update(summary("final", record))
@@ -82,7 +83,7 @@ def record_lineage(logger: RunLogger, checkpoint: Path | None, real: Real, outpu
     if checkpoint is not None:
         take(logger, model_artifact(logger, checkpoint))
     artifact = wandb.Artifact(artifact_name("evaluation", name, str(logger.experiment.id)), type=EVALUATION)
-    add(logger, artifact, output, f"evaluation-{logger.experiment.id}", "metrics.json")
+    add(logger, artifact, output, f"evaluation-{logger.experiment.id}", SCORES)
     logger.experiment.log_artifact(artifact)
 
 
@@ -91,10 +92,5 @@ def checkpoint_of(ckpt: str | None) -> Path | None:
     if ckpt is None:
         return None
     file = generator_file(ckpt).resolve()
-    of_run = file.name == "generator.safetensors" and file.parent.parent.name == "checkpoints"
-    return file.parent if of_run and "kimg-" in file.parent.name else None
-
-
-def kimg_of(checkpoint: Path | None) -> float:
-    """What the generator was trained on; 0 where that is not known."""
-    return 0.0 if checkpoint is None else float(checkpoint.name.removeprefix("best-").removeprefix("kimg-"))
+    of_run = file.name == GENERATOR and file.parent.parent.name == CHECKPOINTS
+    return file.parent if of_run and kimg_of(file.parent.name) is not None else None

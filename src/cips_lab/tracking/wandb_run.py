@@ -25,6 +25,7 @@ from cips_lab.files import untrusted
 from cips_lab.files.secrets import redact_arguments, redact_settings
 from cips_lab.files.untrusted import first_line
 from cips_lab.metrics.registry import of_key
+from cips_lab.runs.folder import CONFIG, ENVIRONMENT, WANDB
 
 ARTIFACTS = ("auto", "none", "best", "all")
 MEDIA = {"samples": "generated"}  # W&B's name of a picture in its section: samples/generated beside samples/real
@@ -172,7 +173,7 @@ def start(
     for tag in tags:
         if len(tag) > LONGEST_TAG:
             raise UserError(f"logger.wandb.tags: {tag!r} is longer than W&B's {LONGEST_TAG} characters")
-    (folder / "wandb").mkdir(parents=True, exist_ok=True)
+    (folder / WANDB).mkdir(parents=True, exist_ok=True)
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     by_agent = "WANDB_SWEEP_ID" in os.environ  # which has chosen the project and the id, and warns of others
     command, hides = command_line()
@@ -211,7 +212,7 @@ def check_artifacts(artifacts: str) -> None:
 
 def identity_of(folder: Path) -> str:
     """The run's id in W&B: what the sweep agent gave, what the folder remembers, or a new one."""
-    path = folder / "wandb" / "run_id.txt"
+    path = folder / WANDB / "run_id.txt"
     given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     known = path.read_text().strip() if path.exists() else None
     identity = given or known or uuid.uuid4().hex[:8]
@@ -223,13 +224,13 @@ def identity_of(folder: Path) -> str:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """config.yaml of a run folder; empty where there is none."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     return untrusted.read_settings(path) if path.exists() else {}
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
     """environment.json of a run folder; empty where there is none."""
-    path = folder / "environment.json"
+    path = folder / ENVIRONMENT
     return json.loads(path.read_text()) if path.exists() else {}
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cips_lab.processes.collectives import gather_objects, wait_for_all
+from cips_lab.runs.folder import GUARD, kimg_label
 
 if TYPE_CHECKING:
     from cips_lab.training.gan import GAN
@@ -73,7 +74,7 @@ class Incident:
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"kimg-{self.images_seen / 1000:09.3f}-{self.phase}-{self.rollbacks}"
+        return f"{kimg_label(self.images_seen)}-{self.phase}-{self.rollbacks}"
 
     def headline(self) -> str:
         """Where and when, in one line."""
@@ -135,7 +136,7 @@ def save(incident: Incident, run: Path, batch: Tensor, process: int) -> str:
     Returns:
         A sentence for the message: where they are, or why they could not be written, which must not hide the message.
     """
-    folder = run / "guard"
+    folder = run / GUARD
     owners = [finding.process for finding in incident.origins] or [0]
     try:
         folder.mkdir(parents=True, exist_ok=True)
