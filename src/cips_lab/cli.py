@@ -26,7 +26,7 @@ from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Inte
 from cips_lab.files.secrets import redact
 from cips_lab.processes import runtime
 from cips_lab.processes.ranks import register_resolvers
-from cips_lab.runs.status import tell_sweep
+from cips_lab.processes.supervisor import tell_supervisor
 
 register_resolvers()  # of conf/
 
@@ -74,7 +74,7 @@ def exit_status(name: str) -> Iterator[None]:
         if isinstance(error, InstantiationException):
             raise
         message = redact(in_words(name, error, sys.argv[1:]))
-        tell_sweep(message)  # where this is a job of one
+        tell_supervisor(message)  # where this is a job of one
         _end(f"error: {message}", STATUS_MISTAKE)
     except Interrupted as interrupted:
         _end(str(interrupted), STATUS_REQUEUE)

@@ -22,7 +22,8 @@ def main(cfg: DictConfig) -> float | None:
         return run_job(cfg)
     from cips_lab.launch.run import discard_if_unused, train
     from cips_lab.processes.ranks import is_first_of_all
-    from cips_lab.runs.status import end_with_supervisor, note_end
+    from cips_lab.processes.supervisor import end_with_supervisor
+    from cips_lab.runs.status import record_end
 
     end_with_supervisor()
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -30,7 +31,7 @@ def main(cfg: DictConfig) -> float | None:
         train(cfg)
     except BaseException as error:
         first = is_first_of_all() and not isinstance(error, RunInUse)  # else the folder is another's to write
-        note_end(folder, error, first)
+        record_end(folder, error, first)
         if isinstance(error, (UserError, Interrupted)) and first:
             discard_if_unused(folder)
         raise

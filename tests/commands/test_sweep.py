@@ -18,6 +18,7 @@ from started import Start, lines, ranks, status_of, until
 from cips_lab.configuration import conf_folder
 from cips_lab.launch.naming import name_of, swept_keys
 from cips_lab.launch.sweep import RECORDS, is_finished, keys_of, mistake_in, quoted, summary
+from cips_lab.processes.supervisor import ERROR_FILE
 from cips_lab.runs import status
 
 TINY = ["experiment=debug", "callbacks.samples=null"]
@@ -114,20 +115,20 @@ def test_what_counts_as_finished(tmp_path: Path) -> None:
 
 def test_how_a_run_says_that_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
-    monkeypatch.delenv(status.ERROR_FILE, raising=False)
-    status.note_end(run, ValueError("x"), first=True)
+    monkeypatch.delenv(ERROR_FILE, raising=False)
+    status.record_end(run, ValueError("x"), first=True)
     assert not run.exists()  # it had not begun: what was there stays as it was
     status.write_status(run, status.RUNNING, 0.5)
-    status.note_end(run, ValueError("x"), first=False)
+    status.record_end(run, ValueError("x"), first=False)
     assert status.read_status(run)["state"] == "running"
-    status.note_end(run, ValueError("x"), first=True)
+    status.record_end(run, ValueError("x"), first=True)
     assert status.read_status(run) == {"state": "failed", "kimg": 0.5, "error": "ValueError: x", "value": None}
     status.write_status(run, status.RUNNING, 0.5)
-    status.note_end(run, KeyboardInterrupt(), first=True)
+    status.record_end(run, KeyboardInterrupt(), first=True)
     assert status.read_status(run)["state"] == "interrupted"
-    monkeypatch.setenv(status.ERROR_FILE, str(tmp_path / "error"))
-    status.note_end(run, ValueError("first"), first=False)
-    status.note_end(run, ValueError("second"), first=True)
+    monkeypatch.setenv(ERROR_FILE, str(tmp_path / "error"))
+    status.record_end(run, ValueError("first"), first=False)
+    status.record_end(run, ValueError("second"), first=True)
     assert (tmp_path / "error").read_text() == "ValueError: first"
 
 

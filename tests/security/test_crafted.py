@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
 
@@ -155,6 +156,8 @@ def test_a_tampered_checkpoint_is_not_continued_from(tmp_path: Path) -> None:
         (lambda c: c["optimizer_states"][1]["state"][0].pop("step"), "parameter 0"),
         (lambda c: c["optimizer_states"][1]["param_groups"].clear(), "cannot be continued from"),
         (lambda c: c["loops"]["fit_loop"]["epoch_progress"].clear(), "cannot be continued from"),
+        (lambda c: c.pop("pytorch-lightning_version"), "cannot be continued from"),
+        (lambda c: c.update(callbacks=[1, 2]), "cannot be continued from"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_told(
@@ -176,6 +179,30 @@ def test_a_checkpoint_that_does_not_fit_is_told(
         fit_from(trainer, gan, MemoryDataModule(), path)
     assert str(path) in str(caught.value)
     assert "delete kimg-00000.008" in str(caught.value)
+
+
+class OutOfWorkers(pl.Callback):
+    """Something that fails around a checkpoint's restoring and has nothing to do with it."""
+
+    def __init__(self, moment: str) -> None:
+        setattr(self, moment, self.fail)
+
+    @staticmethod
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no more workers")
+
+
+@pytest.mark.parametrize("moment", ["setup", "on_fit_start", "on_train_start"])
+def test_what_fails_beside_the_restoring_is_not_blamed_on_the_checkpoint(tmp_path: Path, moment: str) -> None:
+    from tiny import MemoryDataModule, build_gan, fit, make_trainer
+
+    from cips_lab.callbacks.checkpoints import Checkpoints
+    from cips_lab.launch.resume import fit_from
+
+    fit(build_gan(), tmp_path, 1, Checkpoints(0.008))
+    trainer = make_trainer(tmp_path, 2, OutOfWorkers(moment))
+    with pytest.raises(RuntimeError, match=r"^no more workers$"):
+        fit_from(trainer, build_gan(), MemoryDataModule(), tmp_path / "checkpoints" / "kimg-00000.008")
 
 
 # ------------------------------------------------------------------ more than the file holds

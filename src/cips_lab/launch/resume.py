@@ -1,9 +1,13 @@
 """A checkpoint that a run is continued from: read without running what is in it, and told when it does not fit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from torch import Tensor
 
 from cips_lab.errors import UserError
@@ -59,17 +63,53 @@ def optimizer_problem(states: Any, gan: "GAN") -> str | None:
     return None
 
 
-class Restoration(pl.Callback):
-    """Knows whether a trainer is at putting a checkpoint's content into place: what is raised then is its fault."""
+class Restoration(_CheckpointConnector):
+    """Lightning's steps that put a checkpoint's content into place: what fails in them is the file's fault.
 
-    def __init__(self) -> None:
-        self.under_way = False
+    What fails before, between and after them (devices, data, other processes) is not, and passes as it is.
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.under_way = True
+    Args:
+        trainer: whose steps these are.
+        start: the file; None where there is none, and nothing is put into place.
+    """
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.under_way = False
+    def __init__(self, trainer: pl.Trainer, start: Path | None) -> None:
+        super().__init__(trainer)
+        self.start = start
+
+    def resume_start(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
+        with blaming(self.start):
+            super().resume_start(checkpoint_path, weights_only)
+
+    def restore_model(self) -> None:
+        with blaming(self.start):
+            super().restore_model()
+
+    def restore_callbacks(self) -> None:
+        with blaming(self.start):
+            super().restore_callbacks()
+
+    def restore_training_state(self) -> None:
+        with blaming(self.start):
+            super().restore_training_state()
+
+
+@contextmanager
+def blaming(checkpoint: Path | None) -> Iterator[None]:
+    """Around what reads a checkpoint.
+
+    Raises:
+        UserError: in place of the error that Python or PyTorch has for content of the wrong kind.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:  # of a device that others use
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if checkpoint is None:
+            raise
+        message = f"{checkpoint}: cannot be continued from ({first_line(error)}); {remedy(checkpoint)}"
+        raise UserError(message) from error
 
 
 def fit_from(trainer: pl.Trainer, gan: "GAN", data: pl.LightningDataModule, checkpoint: Path | None) -> None:
@@ -85,17 +125,8 @@ def fit_from(trainer: pl.Trainer, gan: "GAN", data: pl.LightningDataModule, chec
     start = checkpoint / TRAINING if checkpoint is not None and checkpoint.is_dir() else checkpoint
     if start is not None:
         check_checkpoint(start, gan)
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    restoration = next((one for one in callbacks if isinstance(one, Restoration)), None)
-    if restoration is None:
-        restoration = Restoration()
-        callbacks.insert(0, restoration)
-    try:
-        trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if start is None or not restoration.under_way:
-            raise
-        raise UserError(f"{start}: cannot be continued from ({first_line(error)}); {remedy(start)}") from error
+    trainer._checkpoint_connector = Restoration(trainer, start)
+    trainer.fit(gan, datamodule=data, ckpt_path=start, weights_only=True)
 
 
 def remedy(path: Path) -> str:

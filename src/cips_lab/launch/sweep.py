@@ -32,6 +32,7 @@ from cips_lab.errors import STATUS_REQUEUE
 from cips_lab.launch.naming import swept_keys
 from cips_lab.processes.ranks import LAUNCH, launch_time, started_together
 from cips_lab.processes.signals import preemption_signal
+from cips_lab.processes.supervisor import ERROR_FILE, POLL_SECONDS, SUPERVISOR
 from cips_lab.runs import status
 from cips_lab.runs.folder import CONFIG, REPORT, is_run
 
@@ -108,7 +109,7 @@ def quoted(text: str) -> str:
 def _train(folder: Path, error_file: Path) -> dict[str, Any]:
     hydra = HydraConfig.get()
     error_file.unlink(missing_ok=True)
-    environment = os.environ | {status.SUPERVISOR: str(os.getpid()), status.ERROR_FILE: str(error_file)}
+    environment = os.environ | {SUPERVISOR: str(os.getpid()), ERROR_FILE: str(error_file)}
     # Workers of joblib outlive the process that gave them a job, for as long as the job takes.
     parent = os.getppid() if hydra.runtime.choices.get("hydra/launcher") == "joblib" else None
     with stop_signals() as signals:
@@ -132,7 +133,7 @@ def wait_for(child: "subprocess.Popen[bytes]", parent: int | None) -> int:
     """The exit status of a job. If `parent` is given and dies, so does the job, and this process."""
     while True:
         try:
-            return child.wait(status.POLL_SECONDS)
+            return child.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             if parent is not None and os.getppid() != parent:
                 child.kill()
@@ -164,8 +165,8 @@ class JobSignals:
         if self.received is not None:
             self._pass_on(self.received)
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler."""
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """What Python calls when a signal comes."""
         self.received = number
         self._pass_on(number)
 
@@ -202,7 +203,7 @@ def stop_signals() -> Iterator[JobSignals]:
     if threading.current_thread() is threading.main_thread():  # only there may handlers be set
         for number in numbers:
             if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's `command &` and nohup do, on purpose
-                before[number] = signal.signal(number, signals.note)
+                before[number] = signal.signal(number, signals.handle)
     try:
         yield signals
     finally:

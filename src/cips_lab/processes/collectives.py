@@ -1,6 +1,6 @@
-"""Several processes that evaluate together; one process is the same code with nothing to exchange.
+"""What several processes exchange; one process alone runs the same code and exchanges nothing.
 
-Sample i belongs to process i mod N. Nothing is padded and nothing is computed by one process alone.
+In an evaluation sample i belongs to process i mod N. Nothing is padded and nothing is computed by one process alone.
 """
 
 from typing import TypeVar
@@ -18,12 +18,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process's number in [0, world_size)."""
+    """This process's number in [0, world_size), 0 without torch.distributed."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def mine() -> slice:
-    """Which of a list of things belong here: number rank, rank + world_size, ..."""
+    """Which of a list of samples this process has: number rank, rank + world_size, ..."""
     return slice(rank(), None, world_size())
 
 
@@ -47,7 +47,7 @@ def is_distributed() -> bool:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """Mean of a small tensor over processes."""
+    """The mean of a tensor of one shape over processes, on all of them; it waits for them, so let it be small."""
     if not is_distributed():
         return value
     total = value.detach().clone()
@@ -56,7 +56,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def wait_for_all() -> None:
-    """Wait until all processes are here."""
+    """Return when every process has called this."""
     if is_distributed():
         dist.barrier()
 

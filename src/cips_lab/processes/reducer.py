@@ -28,7 +28,7 @@ class _Bucket:
         parameters: whose they are; of one type and device.
         missing: how many of them have not got this step's yet.
         flat: the gradients, one after another, from when they were sent.
-        work: their way.
+        work: the reduction that is under way, from when they were sent until it is waited for.
     """
 
     parameters: list[nn.Parameter]

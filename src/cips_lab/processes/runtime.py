@@ -7,7 +7,7 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # malloc.h's M_MMAP_THRESHOLD and M_TRI
 
 
 def tune() -> None:
-    """Both of the below."""
+    """Set both; to be called before torch is imported."""
     sleep_at_barriers()
     keep_freed_memory()
 

@@ -18,7 +18,8 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 
 from cips_lab.errors import UserError
-from cips_lab.processes import watch as watching
+from cips_lab.processes.ranks import under_torchrun
+from cips_lab.processes.watch import LAUNCHER, Watch, follow_launcher, watch_children, watch_launcher
 
 
 class ReplicatedStrategy(DDPStrategy):
@@ -56,7 +57,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
     its place.
     """
 
-    watch: watching.Watch | None = None  # of the last fit
+    watch: Watch | None = None  # of the last fit
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
         """Start the other processes, if none has, and call the function, watching them."""
@@ -67,21 +68,21 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         with self.watch:
             return function(*args, **kwargs)
 
-    def _start_others(self) -> watching.Watch:
+    def _start_others(self) -> Watch:
         environment = self.cluster_environment
-        follower = watching.follow_launcher()
+        follower = follow_launcher()
         if not environment.creates_processes_externally:
-            os.environ[watching.LAUNCHER] = str(os.getpid())
+            os.environ[LAUNCHER] = str(os.getpid())
             try:
                 self._call_children_scripts()
             finally:
-                del os.environ[watching.LAUNCHER]
-            return watching.watch_children(self.procs, environment.node_rank() * self.num_processes + 1)
+                del os.environ[LAUNCHER]
+            return watch_children(self.procs, environment.node_rank() * self.num_processes + 1)
         if follower is not None:
             return follower
-        if "TORCHELASTIC_RUN_ID" in os.environ:
-            return watching.watch_launcher(os.getppid(), "torchrun", sees_peers=False)
-        return watching.Watch(None)
+        if under_torchrun():
+            return watch_launcher(os.getppid(), "torchrun", sees_peers=False)
+        return Watch(None)
 
     def end_watch(self) -> None:
         """The run is over, however it ended."""

@@ -4,10 +4,6 @@ Nothing heavy is imported: a sweep reads these of all its jobs.
 """
 
 import json
-import os
-import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +11,10 @@ from omegaconf import OmegaConf
 
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replace_text
+from cips_lab.processes.supervisor import tell_supervisor
 from cips_lab.runs.folder import OVERRIDES, STATUS
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-
-SUPERVISOR = "CIPS_LAB_SUPERVISOR"  # environment variable: the process that started this one as a job of a sweep
-ERROR_FILE = "CIPS_LAB_ERROR_FILE"  # environment variable: where the job is to write why it failed
-POLL_SECONDS = 0.5
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -56,7 +49,7 @@ def write_overrides(folder: Path, overrides: list[str]) -> None:
     (folder / OVERRIDES).write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
 
 
-def note_end(folder: Path, error: BaseException, first: bool) -> None:
+def record_end(folder: Path, error: BaseException, first: bool) -> None:
     """Say why a run ended before its end: to the sweep that it is a job of, and, once it had begun, in its folder.
 
     Args:
@@ -67,30 +60,7 @@ def note_end(folder: Path, error: BaseException, first: bool) -> None:
     failed = isinstance(error, Exception)
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     if failed:
-        tell_sweep(message)
+        tell_supervisor(message)
     status = read_status(folder)
     if first and status.get("state") == RUNNING:
         write_status(folder, FAILED if failed else INTERRUPTED, status["kimg"], error=message if failed else None)
-
-
-def tell_sweep(error: str) -> None:
-    """Hand the sweep, if this is a job of one, the reason why it failed."""
-    if ERROR_FILE in os.environ:
-        with suppress(FileExistsError), Path(os.environ[ERROR_FILE]).open("x") as file:  # of several, the first to fail
-            file.write(error)
-
-
-def end_with_supervisor() -> None:
-    """In a job of a sweep: die at once when the process that started it is gone, killed perhaps.
-
-    Otherwise it would go on unseen, beside the one that the same sweep starts when it is started again.
-    """
-    supervisor = int(os.environ.get(SUPERVISOR, 0))
-    if supervisor and os.getppid() == supervisor:  # not one that Lightning started within the job
-        threading.Thread(target=_watch, args=(supervisor,), daemon=True, name="supervisor-watch").start()
-
-
-def _watch(supervisor: int) -> None:
-    while os.getppid() == supervisor:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), 9)
