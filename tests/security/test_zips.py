@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cips_lab.data import archive as archives
-from cips_lab.data.sources import MAX_PIXELS, FolderSource, ZipSource, check_readable
+from cips_lab.data.decode import MAX_PIXELS
+from cips_lab.data.sources import FolderSource, ZipSource, check_readable
+from cips_lab.data.sources import archive as archives
 from cips_lab.errors import UserError
 
 

@@ -11,11 +11,14 @@ from torch.utils.data import DataLoader
 
 from cips_lab.data import blue_marble
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
+from cips_lab.data.inventory import tell_of, write_inventory
 from cips_lab.data.loading import PictureLoader, leave_signals_to_the_run
 from cips_lab.data.sampler import InfiniteSampler
-from cips_lab.data.sources import check_readable, open_source
+from cips_lab.data.sources import ImageSource, check_readable, open_source
+from cips_lab.data.sources.base import full_path
 from cips_lab.data.unreadable import LISTED_AS, POLICIES, tell
 from cips_lab.errors import UserError
+from cips_lab.files.names import printable
 
 
 @dataclass(frozen=True)
@@ -109,23 +112,25 @@ class BaseDataModule(pl.LightningDataModule):
 
 
 class ImageDataModule(BaseDataModule):
-    """Pictures of any size in a folder or a .zip, centre-cropped and resized to `resolution`.
+    """Pictures of any size from a source, centre-cropped and resized to `resolution`.
 
-    `path`: the folder or .zip; None raises `UserError` in `prepare_data`, with `hint`: how to get this data set.
+    `path`: a folder, a .zip or whatever else one of `cips_lab.data.sources.SOURCES` takes, or an `ImageSource` itself;
+    None raises `UserError` in `prepare_data`, with `hint`: how to get this data set.
     `test_path`: held-out pictures likewise, or None. `unreadable`: ``fail`` or ``skip``, see `data.unreadable`.
     """
 
     train_dataset: ImageDataset
+    test_dataset: ImageDataset | None = None
 
     def __init__(
         self,
         name: str,
-        path: str | None,
+        path: str | ImageSource | None,
         resolution: int,
         flip: bool = True,
         num_workers: int | None = None,
         hint: str | None = None,
-        test_path: str | None = None,
+        test_path: str | ImageSource | None = None,
         unreadable: str = "fail",
     ) -> None:
         super().__init__(name, resolution, flip, num_workers)
@@ -135,10 +140,13 @@ class ImageDataModule(BaseDataModule):
         self.path = path
         self.test_path = test_path
         self.hint = hint
+        self._is_prepared = False
 
     @property
     def location(self) -> str:
-        return str(Path(self.path).expanduser().resolve()) if self.path else ""
+        if isinstance(self.path, ImageSource):
+            return self.path.location
+        return printable(full_path(self.path)) if self.path else ""
 
     def automatic_workers(self, world_size: int) -> int:
         """Up to 8, with the CPUs this job may use shared among the processes of this machine."""
@@ -147,21 +155,32 @@ class ImageDataModule(BaseDataModule):
         return min(8, cpus // processes_here)
 
     def prepare_data(self) -> None:
-        """Fail before training, on one process a machine, if a picture is missing or unreadable."""
+        """Fail before training, on one process a machine, if a picture is missing or unreadable; say what there is."""
+        if self._is_prepared:  # by the command already; Lightning asks again
+            return
         skip = self.unreadable == "skip"
-        check_readable(open_source(self.path, self.hint), tolerate=skip)
+        source = open_source(self.path, self.hint)
+        check_readable(source, tolerate=skip)
+        tell_of(source)
         if self.test_path is not None:
             source = open_source(self.test_path, option="data.test_path")
             check_readable(source, option="data.test_path", tolerate=skip)
+            tell_of(source, "held-out pictures")
+        self._is_prepared = True
 
     def setup(self, stage: str | None = None) -> None:
-        """List the pictures, once, whatever the `stage`."""
-        if hasattr(self, "train_dataset"):
-            return
-        self.train_dataset = ImageDataset(open_source(self.path, self.hint), self.resolution, self.unreadable)
-        if self.test_path is not None:
-            test_source = open_source(self.test_path, option="data.test_path")
-            self.test_dataset = ImageDataset(test_source, self.resolution, self.unreadable)
+        """List the pictures, once, whatever the `stage`; what there is goes into the run's folder."""
+        if not hasattr(self, "train_dataset"):
+            self.train_dataset = ImageDataset(open_source(self.path, self.hint), self.resolution, self.unreadable)
+            if self.test_path is not None:
+                test_source = open_source(self.test_path, option="data.test_path")
+                self.test_dataset = ImageDataset(test_source, self.resolution, self.unreadable)
+        if self.trainer is not None and self.trainer.is_global_zero:
+            write_inventory(
+                Path(self.trainer.default_root_dir),
+                self.train_dataset.source,
+                None if self.test_dataset is None else self.test_dataset.source,
+            )
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Lightning's hook; what is unreadable is listed in the run's folder."""

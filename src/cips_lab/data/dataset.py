@@ -8,9 +8,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cips_lab.data.sources import ImageSource
+from cips_lab.data.sources.base import ImageSource
 from cips_lab.data.unreadable import Reader
 from cips_lab.errors import UserError
+from cips_lab.files.names import printable
 
 Size = int | tuple[int, int]  # of a picture in pixels: the side of a square, or (height, width)
 
@@ -123,8 +124,8 @@ class FixedSizeDataset(ImageDataset):
         height, width = sides(self.resolution)
         if image.size != (width, height):
             raise UserError(
-                f"{self.source.name(index)}: {image.width} x {image.height} pixels, where {width} x {height} are "
-                "expected: samples are evaluated as they are, and all must have one size"
+                f"{printable(self.source.name(index))}: {image.width} x {image.height} pixels, "
+                f"where {width} x {height} are expected: samples are evaluated as they are, and all must have one size"
             )
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 

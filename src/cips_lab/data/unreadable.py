@@ -7,8 +7,9 @@ from typing import Literal
 from filelock import FileLock
 from PIL import Image
 
-from cips_lab.data.sources import ImageSource
+from cips_lab.data.sources.base import ImageSource
 from cips_lab.errors import UserError
+from cips_lab.files.names import escape, unescape
 
 log = logging.getLogger(__name__)
 
@@ -65,20 +66,21 @@ class Reader:
 
 
 def note(listing: Path, name: str, message: str) -> None:
-    """Add a picture to a listing that several processes write, unless it is there."""
+    """Add a picture, by its full name, to a listing that several processes write, unless it is there."""
     listing.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(listing.with_name(f".{listing.name}.lock")):
         if name in names(listing):
             return
         with listing.open("a", encoding="utf-8") as file:
-            file.write(f"{name}\t{' '.join(message.split())}\n")
+            file.write(f"{escape(name)}\t{' '.join(message.split())}\n")
 
 
 def names(listing: Path) -> list[str]:
-    """The pictures in a listing."""
+    """The full names of the pictures in a listing."""
     if not listing.exists():
         return []
-    return [line.split("\t")[0] for line in listing.read_text(encoding="utf-8").splitlines()]
+    lines = listing.read_text(encoding="utf-8").split("\n")  # splitlines splits at more, and names may hold it
+    return [unescape(line.split("\t")[0]) for line in lines if line]
 
 
 def tell(listing: Path) -> None:

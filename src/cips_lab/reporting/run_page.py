@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cips_lab.data.inventory import read_inventory
 from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.registry import higher_is_better, keys_of
 from cips_lab.planning.costs import Costs, costs_of, count, flops
@@ -88,6 +89,7 @@ def facts(job: Job, costs: Costs | str | None) -> list[tuple[str, str]]:
         ("resolution", f"{side_of(job)} \N{MULTIPLICATION SIGN} {side_of(job)}"),
         ("batch", str(job.config.get("batch_size", "unknown"))),
         ("seed", str(job.seed)),
+        *read_inventory(job.folder).items(),
         ("precision", str(trainer.get("precision", "unknown"))),
     ]
     if isinstance(costs, Costs):
