@@ -212,7 +212,7 @@ def test_blue_marble(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_tiles")
-@pytest.mark.parametrize("data", ["folder", "zip", "blue_marble"])
+@pytest.mark.parametrize("data", ["folder", "blue_marble"])
 def test_the_configs_build_a_data_module(data: str, tmp_path: Path, stylegan_zip: Path) -> None:
     main = tmp_path / "conf" / "main.yaml"
     main.parent.mkdir()
