@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from cips_lab.cli import command
 from cips_lab.configuration import build
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
 
 
 @command("evaluate")
@@ -94,10 +95,7 @@ def main(cfg: DictConfig) -> None:
     results |= {"of": str(cfg.ckpt or cfg.samples), "data": statistics.main.location, "split": str(cfg.split)}
     results |= {"truncation": float(cfg.truncation)} if generator is not None else {}
     if fabric.is_global_zero:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_name(f".{output.name}.partial")
-        partial.write_text(json.dumps(results, indent=2) + "\n")
-        partial.replace(output)
+        replace_text(output, json.dumps(results, indent=2) + "\n")
         print(f"{sentence(results)}\n{output}")
         if "wandb" in cfg.logger:
             record_evaluation(cfg, output, statistics, results)

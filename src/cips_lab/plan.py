@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from cips_lab.cli import command
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
 
 
 @command("plan")
@@ -21,8 +22,7 @@ def main(cfg: DictConfig) -> None:
     plan = make_plan(cfg)
     print(report(plan))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(plan.as_dict(), indent=2) + "\n")
+        replace_text(output, json.dumps(plan.as_dict(), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
 
 TEACHES = """\
 Write the file from which `wandb sweep` makes a sweep, for agents on any number of machines. Overrides are those of
@@ -39,8 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         sweep = build_sweep(options.overrides, options.method, options.metric, options.goal)
         output = options.output or Path(f"sweep-{sweep['name']}.yaml")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(to_yaml(sweep))
+        replace_text(output, to_yaml(sweep))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from cips_lab.cli import command
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
 
 
 @command("tabulate")
@@ -37,7 +38,6 @@ def main(cfg: DictConfig) -> None:
         with_costs=cfg.costs,
     )
     print(formats.console(table))
-    output.mkdir(parents=True, exist_ok=True)
     written = {
         "table.md": formats.markdown(table),
         "table.tex": formats.latex(table),
@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
         "table.json": json.dumps(table.as_dict(), indent=2) + "\n",
     }
     for name, text in written.items():
-        (output / name).write_text(text)
+        replace_text(output / name, text)
     figures = plots.draw(table, output) if cfg.plots else []
     if cfg.wandb:
         log_table(table, output, f"{sweeps[0].name} table", cfg.project, figures)

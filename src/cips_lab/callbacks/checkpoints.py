@@ -11,13 +11,24 @@ from torch.utils._pytree import tree_leaves
 
 from cips_lab.callbacks.quiet_exit import exit_quietly
 from cips_lab.errors import STATUS_MISTAKE, DiskFull
-from cips_lab.files.whole import WholeOrNone, check_space, disk_full, flush, is_full, remove_folder, remove_leftovers
+from cips_lab.files.whole import (
+    WholeOrNone,
+    check_space,
+    disk_full,
+    flush,
+    is_full,
+    remove_folder,
+    remove_leftovers,
+    replace_text,
+)
 from cips_lab.interop.native import save_generator
 from cips_lab.runs.checkpoints import damage, set_aside, write_manifest
 from cips_lab.runs.folder import (
     CHECKPOINTS,
     GENERATOR,
+    GUARD,
     METRICS,
+    SAMPLES,
     TRAINING,
     best_checkpoints,
     checkpoint_folders,
@@ -106,9 +117,9 @@ def tidy(run: Path, images_seen: int) -> None:
     A checkpoint beyond the moment that a run is continued from was passed over as damaged: left there, it would count
     as the newest. A best checkpoint is looked at here.
     """
-    root = run / CHECKPOINTS
-    for name in remove_leftovers(root):
-        log.info("removed %s, left by a run that was killed", root / name)
+    for folder in (run / CHECKPOINTS, run / SAMPLES, run / GUARD):  # where nobody else writes
+        for name in remove_leftovers(folder):
+            log.info("removed %s, left by a run that was killed", folder / name)
     beyond = [folder for folder in checkpoint_folders(run) if images_of(folder) > images_seen]
     for best in best_checkpoints(run):
         reason = damage(best)
@@ -167,7 +178,7 @@ def write_checkpoint(trainer: pl.Trainer, gan: GAN, final: Path, texts: dict[str
             generator = folder.partial / GENERATOR
             save_generator(gan.generator_ema, generator, gan.generator_config, kimg=gan.images_seen / 1000)
             for name, text in (texts or {}).items():
-                (folder.partial / name).write_text(text)
+                replace_text(folder.partial / name, text)
             write_manifest(folder.partial)
             folder.commit()
     except Exception as caught:

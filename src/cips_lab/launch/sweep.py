@@ -29,6 +29,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from cips_lab.errors import STATUS_REQUEUE
+from cips_lab.files.whole import replace_text
 from cips_lab.launch.naming import swept_keys
 from cips_lab.processes.ranks import LAUNCH, launch_time, started_together
 from cips_lab.processes.signals import preemption_signal
@@ -63,13 +64,12 @@ def run_job(cfg: DictConfig) -> float | None:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     record = records_of(Path(HydraConfig.get().sweep.dir)) / f"{folder.name}.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
     if is_finished(folder, cfg):
         log.info("%s is finished", folder)
         outcome = status.read_status(folder) | {"state": SKIPPED}
     else:
         outcome = _train(folder, record.with_suffix(".error"))
-    record.write_text(json.dumps(outcome | {"folder": str(folder)}))
+    replace_text(record, json.dumps(outcome | {"folder": str(folder)}))
     return float("inf") if outcome["state"] == status.FAILED else outcome["value"]
 
 
@@ -121,7 +121,7 @@ def _train(folder: Path, error_file: Path) -> dict[str, Any]:
     found = status.read_status(folder)
     if code == 0 and found.get("state") == status.FINISHED:
         return found
-    error = error_file.read_text() if error_file.exists() else how_it_ended(code)
+    error = error_file.read_text(encoding="utf-8") if error_file.exists() else how_it_ended(code)
     kimg = float(found.get("kimg", 0.0))
     if found.get("state") != status.FINISHED:  # a finished run that another configuration was refused in stays one
         status.write_status(folder, status.FAILED, kimg, error=error)
@@ -241,7 +241,7 @@ class Sweep(Callback):
         folder = records_of(Path(config.hydra.sweep.dir))
         if not folder.is_dir():  # no job trained: python -m cips_lab.plan --multirun
             return
-        found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
         shutil.rmtree(folder.parent)
         if config.callbacks.get("report") is not None and any(began(outcome) for outcome in found.values()):
             from cips_lab.callbacks.report import refresh_sweep  # when all jobs have ended: it is heavy

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import re
 import tempfile
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from cips_lab.data.dataset import Size, parse_size, size_name
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
 from cips_lab.files.untrusted import first_line, read_safetensors
+from cips_lab.files.whole import replacing
 from cips_lab.metrics.collect import PictureSet, batches_of, collect
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import Gaussian
@@ -169,19 +169,13 @@ def unwritable(folder: Path, error: Exception) -> str:
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Beside its place, then renamed: processes that start together write the same, and none reads a part.
+    """Processes that start together write the same, and none reads a part.
 
     Raises `UserError` if the folder cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(whole, temporary, metadata=metadata)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise UserError(unwritable(path.parent, error)) from error
 

@@ -37,7 +37,7 @@ def cache_bytes() -> int:
     """Size of the last-level cache of the CPU; 16 MiB where it cannot be read."""
     sizes = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = path.read_text().strip()
+        text = path.read_text(encoding="utf-8").strip()
         unit = {"K": 2**10, "M": 2**20}.get(text[-1:])
         sizes.append(int(text[:-1]) * unit if unit else int(text))
     return max(sizes, default=16 * 2**20)

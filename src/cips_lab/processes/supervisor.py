@@ -34,5 +34,6 @@ def _watch(supervisor: int) -> None:
 def tell_supervisor(error: str) -> None:
     """In a job of a sweep: leave the sweep the reason why it failed."""
     if ERROR_FILE in os.environ:
-        with suppress(FileExistsError), Path(os.environ[ERROR_FILE]).open("x") as file:  # of several, the first to fail
-            file.write(error)
+        path = Path(os.environ[ERROR_FILE])
+        with suppress(FileExistsError), path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(error)  # of several processes, the first to fail

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from cips_lab.files.whole import replacing
 from cips_lab.render.finite import check_pictures
 
 
@@ -40,11 +41,5 @@ def tile_images(pictures: np.ndarray, columns: int) -> np.ndarray:
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write uint8 [H, W, 3] as PNG or what the suffix says; a half-written file never bears the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with replacing(path) as partial:
         Image.fromarray(picture).save(partial)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)

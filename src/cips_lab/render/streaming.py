@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from cips_lab import __version__
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text, replacing
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.tiling import Tile
@@ -110,12 +111,8 @@ class StreamedPicture:
 
     def record(self, rows: int) -> None:
         """Put in the journal that so many rows are on the disk."""
-        new = self.journal.with_name(f"{self.journal.name}.new")
-        with new.open("w") as file:
-            json.dump({"picture": self.description, "rows": rows}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.journal)
+        text = json.dumps({"picture": self.description, "rows": rows})
+        replace_text(self.journal, text, self.journal.with_name(f"{self.journal.name}.new"))
 
     def publish(self) -> None:
         """Give the finished picture its name, encoded as its suffix says."""
@@ -126,20 +123,20 @@ class StreamedPicture:
             import pyvips
 
             log.info("%s: encoding", self.path)
-            encoded = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
             try:
                 image = pyvips.Image.tiffload(str(self.partial), access="sequential")
-                getattr(image, ENCODERS[suffix])(str(encoded))
+                encoded = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
+                with replacing(self.path, encoded):
+                    getattr(image, ENCODERS[suffix])(str(encoded))
             except pyvips.Error as error:  # its pixels are safe: the same command tries again
                 raise UserError(f"{self.path}: libvips could not write it ({str(error).splitlines()[0]})") from None
-            encoded.replace(self.path)
             self.partial.unlink()
         self.journal.unlink(missing_ok=True)
 
     def _read_journal(self) -> dict[str, Any]:
         if not (self.journal.is_file() and self.partial.is_file()):
             return {}
-        return dict(json.loads(self.journal.read_text()))
+        return dict(json.loads(self.journal.read_text(encoding="utf-8")))
 
 
 def check_format(path: Path, height: int, width: int) -> None:

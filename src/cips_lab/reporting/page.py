@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from cips_lab.files.whole import replace_text
 from cips_lab.reporting.formats import heading
 from cips_lab.reporting.table import number
 
@@ -55,13 +55,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
 
 def write(page: str, path: Path) -> None:
     """A half-written page never bears the name, also where several jobs write their sweep's at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)  # of a full disk
+    replace_text(path, page)
 
 
 def _text(name: str) -> str:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line
-from cips_lab.files.whole import remove_folder, sha256_of
+from cips_lab.files.whole import remove_folder, replace_text, sha256_of
 from cips_lab.runs.folder import (
     CHECKPOINTS,
     DAMAGED,
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def write_manifest(folder: Path) -> None:
     """Write manifest.json: size and SHA-256 of every file that is in a checkpoint folder."""
     files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n")
+    replace_text(folder / MANIFEST, json.dumps({"files": files}, indent=2) + "\n")
 
 
 def damage(folder: Path) -> str | None:
@@ -40,7 +40,7 @@ def damage(folder: Path) -> str | None:
     if not manifest.exists():
         return _unreadable(folder)
     try:
-        entries = json.loads(manifest.read_text())["files"]
+        entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
         files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in entries.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{manifest} cannot be read ({first_line(error)})"
@@ -110,4 +110,4 @@ def _unreadable(folder: Path) -> str | None:
 def best_so_far(folder: Path) -> dict[str, Any] | None:
     """The evaluation that belongs to the best checkpoint, or None."""
     kept = best_checkpoints(folder)
-    return json.loads((kept[-1] / SCORES).read_text()) if kept else None
+    return json.loads((kept[-1] / SCORES).read_text(encoding="utf-8")) if kept else None

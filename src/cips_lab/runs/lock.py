@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLock, Timeout
 
 from cips_lab.errors import RunInUse
-from cips_lab.files.whole import is_full
+from cips_lab.files.whole import is_full, replace_text
 from cips_lab.processes.ranks import is_first_of_all
 from cips_lab.runs.folder import HOLDER, LOCK
 
@@ -80,7 +80,7 @@ def acquire(lock: FileLock, folder: Path) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     note = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     try:
-        (folder / HOLDER).write_text(json.dumps(note) + "\n")
+        replace_text(folder / HOLDER, json.dumps(note) + "\n")
     except OSError as error:  # it is for messages alone; whoever needs the room will say so
         if not is_full(error):
             raise
@@ -89,7 +89,7 @@ def acquire(lock: FileLock, folder: Path) -> None:
 def read_holder(folder: Path) -> dict[str, object] | None:
     """What the holder noted of itself; None where it did not come to that."""
     try:
-        note = json.loads((folder / HOLDER).read_text())
+        note = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
     return note if isinstance(note, dict) else None

@@ -129,7 +129,7 @@ def read_job(folder: Path, name: str | None = None) -> Job:
     if not path.is_file():
         raise UserError(f"{folder}: no run is here, for there is no {CONFIG}")
     try:
-        config = yaml.load(path.read_text(), Loader=LOADER)
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or "total_kimg" not in (config.get("schedule") or {}):
@@ -212,7 +212,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -223,7 +223,7 @@ def _overrides(folder: Path) -> tuple[str, ...]:
     for path in (folder / OVERRIDES, folder / ".hydra" / OVERRIDES):
         if path.exists():
             try:
-                found = yaml.load(path.read_text(), Loader=LOADER)
+                found = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
             except yaml.YAMLError:
                 continue
             if isinstance(found, list):

@@ -20,7 +20,7 @@ RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "inter
 def read_status(folder: Path) -> dict[str, Any]:
     """The content of status.json: ``state``, ``kimg``, ``error``, ``value``; empty where there is none."""
     try:
-        found = json.loads((folder / STATUS).read_text())
+        found = json.loads((folder / STATUS).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -39,14 +39,13 @@ def write_status(
         error: why it failed.
         value: the best evaluation so far, of the metric ``callbacks.evaluation.best``; None where there is none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     content = {"state": state, "kimg": kimg, "error": error, "value": value}
     replace_text(folder / STATUS, json.dumps(content) + "\n")
 
 
 def write_overrides(folder: Path, overrides: list[str]) -> None:
     """overrides.yaml: a list of what the command line, or the sweep, changed."""
-    (folder / OVERRIDES).write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    replace_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(overrides)))
 
 
 def record_end(folder: Path, error: BaseException, first: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
+from cips_lab.files.whole import replace_text
 from cips_lab.tracking.wandb_curves import Curve, curves_of
 from cips_lab.tracking.wandb_run import first_line, has_wandb_key
 
@@ -45,10 +46,9 @@ def make_dashboards(cfg: DictConfig) -> Iterator[str]:
         yield json.dumps({kind: as_json(dashboard) for kind, dashboard in built.items()}, indent=2)
     else:
         folder = Path(str(cfg.output)).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         for kind, dashboard in built.items():
             path = folder / f"{kind}.json"
-            path.write_text(json.dumps(as_json(dashboard), indent=2) + "\n")
+            replace_text(path, json.dumps(as_json(dashboard), indent=2) + "\n")
             yield str(path)
 
 

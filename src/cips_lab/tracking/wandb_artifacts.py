@@ -115,7 +115,7 @@ def model_artifact(logger: RunLogger, checkpoint: Path) -> Any:
         description="The averaged generator: cips_lab.load_generator('generator.safetensors')",
         metadata={
             "kimg": kimg_of(checkpoint.name),
-            **(json.loads(metrics.read_text()) if metrics.exists() else {}),
+            **(json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}),
         },
     )
     add(logger, artifact, checkpoint / GENERATOR)

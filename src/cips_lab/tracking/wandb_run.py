@@ -24,6 +24,7 @@ from cips_lab.errors import UserError
 from cips_lab.files import untrusted
 from cips_lab.files.secrets import redact_arguments, redact_settings
 from cips_lab.files.untrusted import first_line
+from cips_lab.files.whole import replace_text
 from cips_lab.metrics.registry import of_key
 from cips_lab.runs.folder import CONFIG, ENVIRONMENT, WANDB
 
@@ -214,11 +215,10 @@ def identity_of(folder: Path) -> str:
     """The run's id in W&B: what the sweep agent gave, what the folder remembers, or a new one."""
     path = folder / WANDB / "run_id.txt"
     given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-    known = path.read_text().strip() if path.exists() else None
+    known = path.read_text(encoding="utf-8").strip() if path.exists() else None
     identity = given or known or uuid.uuid4().hex[:8]
     if identity != known:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(identity)
+        replace_text(path, identity)
     return identity
 
 
@@ -231,7 +231,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def read_environment(folder: Path) -> dict[str, Any]:
     """environment.json of a run folder; empty where there is none."""
     path = folder / ENVIRONMENT
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def choices() -> dict[str, str]:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cips_lab.files.whole import replace_text, replacing
 from cips_lab.processes.collectives import gather_objects, wait_for_all
 from cips_lab.runs.folder import GUARD, kimg_label
 
@@ -139,14 +140,14 @@ def save(incident: Incident, run: Path, batch: Tensor, process: int) -> str:
     folder = run / GUARD
     owners = [finding.process for finding in incident.origins] or [0]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if process in owners:
             file = folder / f"{incident.name}-process{process}.safetensors"
-            save_file({"real": batch.detach().cpu().contiguous()}, file, {"incident": incident.name})
+            with replacing(file) as partial:
+                save_file({"real": batch.detach().cpu().contiguous()}, partial, {"incident": incident.name})
         if process == 0:
             record = asdict(incident) | {"world_size": len(incident.processes), "how_to_load": LOADING}
             # NaN is no JSON: numbers that are not finite are written as words.
-            (folder / f"{incident.name}.json").write_text(json.dumps(_words(record), indent=2) + "\n")
+            replace_text(folder / f"{incident.name}.json", json.dumps(_words(record), indent=2) + "\n")
     except (OSError, SafetensorError) as error:
         return f"the batch could not be saved in {folder} ({error})"
     files = ", ".join(f"{incident.name}-process{owner}.safetensors" for owner in owners)
