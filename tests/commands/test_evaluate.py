@@ -1,6 +1,8 @@
 """`python -m cips_lab.evaluate`: generators and folders, one process and two, and what it refuses."""
 
 import json
+import math
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,8 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from cips_lab.data.blue_marble import load_tiles
+from cips_lab.data.dataset import fit
+from cips_lab.files.untrusted import read_safetensors
 from cips_lab.interop.native import save_generator
 from cips_lab.networks.cips import CIPSGenerator
 
@@ -97,6 +102,50 @@ def test_other_resolutions_and_held_out_pictures(run: Run, weights: Path, tmp_pa
     assert results(tmp_path / "native.json")["resolution"] == 16
 
 
+@pytest.mark.parametrize(("folder", "size"), [("samples", (96, 96)), ("samples", (20, 40)), ("others", (20, 40))])
+def test_pictures_of_any_size_are_compared_with_real_ones_brought_to_it(
+    run: Run, tmp_path: Path, folder: str, size: tuple[int, int]
+) -> None:
+    """Whatever made them: no network here needs a power of two. The real ones themselves have a distance of 0.
+
+    Sizes are width and height.
+    """
+    for name, first in (("real", 0), ("samples", 0), ("others", 20)):
+        (tmp_path / name).mkdir()
+        for number, tile in enumerate(load_tiles(32, "train")[::40][first : first + 20]):
+            picture = Image.fromarray(tile.transpose(1, 2, 0)).resize((120, 100))
+            picture = picture if name == "real" else fit(picture, (size[1], size[0]))
+            picture.save(tmp_path / name / f"{number:02d}.png")
+    done = run("evaluate", f"samples={folder}", "output=found.json", "metrics.names=[fd]", "data.path=real", *SMALL)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "found.json")
+    assert found["resolution"] == (96 if size == (96, 96) else "20x40")
+    assert (abs(found["fd_efficientnet_lite0"]) < 1e-3) == (folder == "samples")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), r"generator\.safetensors: \S+ is not finite \(NaN or infinite in 1 of"),
+        (3e38, r"the picture of seed 0 is not finite"),
+    ],
+)
+def test_a_generator_of_no_numbers_is_refused(
+    run: Run, weights: Path, real: Path, tmp_path: Path, value: float, message: str
+) -> None:
+    """They would be black pictures, with plausible metrics."""
+    tensors, metadata = read_safetensors(weights)
+    name = next(name for name in tensors if name.endswith("bias") and "mapping" not in name)
+    part = tensors[name].view(-1) if math.isfinite(value) else tensors[name].view(-1)[:1]
+    part.fill_(value)
+    save_file(tensors, tmp_path / "generator.safetensors", metadata)
+    done = run("evaluate", "ckpt=generator.safetensors", f"data.path={real}", *SMALL)
+    assert done.returncode == 2, done.stderr
+    assert re.search(message, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.json"))
+
+
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     folder = tmp_path / "mixed"
@@ -120,6 +169,12 @@ def mixed(tmp_path: Path) -> Path:
         (["ckpt={weights}", "data=blue_marble", "metrics.kid_subset_size=31"], "kid_subset_size=31"),
         (["ckpt={weights}", "data=blue_marble", "metrics.extractor=inceptoin"], "inceptoin: unknown; choose one of"),
         (["ckpt={weights}", "data=blue_marble", "metrics.names=[fid]"], "choose from fd, kid, isc"),
+        (["ckpt={weights}", "data=blue_marble", "metrics.kid_subset_size=1"], "kid_subset_size=1: must be at least 2"),
+        (
+            ["samples=mixed", "data=blue_marble", "metrics.kid_subset_size=31", "metrics.isc_splits=32"],
+            "all together: metrics.kid_subset_size=30 metrics.isc_splits=30\n",
+        ),
+        (["ckpt=/nowhere", "data=blue_marble", "output=mixed/0.png/m.json"], "mixed/0.png cannot be written"),
         (["samples=mixed", "data=blue_marble"], "24 x 24 pixels, where 16 x 16 are expected"),
         (["samples=/nowhere", "data=blue_marble"], "samples=/nowhere"),
         (["ckpt={weights}", "data=blue_marble", "trainer=gpu"], "no GPU"),

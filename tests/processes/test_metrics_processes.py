@@ -144,6 +144,32 @@ def test_a_share_that_is_too_short_fails_everywhere() -> None:
         mp.start_processes(short_worker, (2, free_port()), nprocs=2, start_method="spawn")
 
 
+def test_a_picture_that_cannot_be_read_fails_everywhere(tmp_path: Path) -> None:
+    """And everywhere as a user's mistake: a process that waited for the others would see a broken connection."""
+    mp.start_processes(unreadable_worker, (2, free_port(), tmp_path), nprocs=2, start_method="spawn")
+    assert (tmp_path / "0").read_text().startswith("another process has a picture")
+    assert (tmp_path / "1").read_text() == "b.png: broken"
+
+
+def unreadable_worker(rank: int, world: int, port: int, folder: Path) -> None:
+    from sets import tiny_extractor
+
+    from cips_lab.errors import UserError
+    from cips_lab.metrics.collect import collect
+
+    def batches() -> Iterator[Tensor]:
+        yield torch.zeros(2, 3, 8, 8).byte()
+        if rank == 1:
+            raise UserError("b.png: broken")
+        yield torch.zeros(1, 3, 8, 8).byte()
+
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    try:
+        collect(batches(), [tiny_extractor()], 6)
+    except UserError as error:
+        (folder / str(rank)).write_text(str(error))
+
+
 def short_worker(rank: int, world: int, port: int) -> None:
     from sets import tiny_extractor
 

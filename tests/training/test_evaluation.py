@@ -186,6 +186,39 @@ def test_curves_never_mix_networks_or_counts() -> None:
     assert "100 samples against 50 real pictures, inception (vgg16 for precision" in text
 
 
+class Poison(pl.Callback):
+    """What a run without a guard may come to."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
+        next(pl_module.generator_ema.parameters()).data.view(-1)[0] = float("nan")  # type: ignore[union-attr, operator]
+
+
+def test_a_generator_of_no_numbers_stops_the_run(tmp_path: Path) -> None:
+    """Its pictures would be evaluated as black ones."""
+    with pytest.raises(UserError, match=r"kimg 0\.016, the averaged generator: \S+ is not finite"):
+        run(tmp_path, 2, Poison(), callback(tmp_path, 2))
+    assert evaluations(tmp_path) == []
+
+
+def test_one_of_several_processes_tells_of_a_picture_that_is_not_finite_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others wait for it in every batch."""
+    generator = build_gan().generator_ema
+    batches = torch.arange(12).split(4)
+    fifth = generator.mapping(latents_of_seeds([5], generator.z_dim))[0, 0].item()
+    made = generator.synthesize_native
+    finite = lambda w: torch.isclose(w[:, 0], torch.tensor(fifth)).logical_not()  # noqa: E731
+    monkeypatch.setattr(generator, "synthesize_native", lambda w: made(w) / finite(w)[:, None, None, None])
+    with pytest.raises(UserError, match="the picture of seed 5 is not finite"):
+        list(samples(generator, batches, "cpu"))
+    monkeypatch.setattr("cips_lab.render.scene.world_size", lambda: 2)
+    seen: list[tuple[int, ...]] = []
+    with pytest.raises(UserError, match="the picture of seed 5 is not finite"):
+        seen.extend(tuple(pictures.shape) for pictures in samples(generator, batches, "cpu"))
+    assert seen == [(4, 3, 8, 8)] * 3
+
+
 def test_the_line_of_a_crash_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"kimg": 1, "extractor": "a"}\n{"kimg": 2, "extr')
     assert len(evaluations(tmp_path)) == 1

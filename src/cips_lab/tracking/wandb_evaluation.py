@@ -57,7 +57,7 @@ def record_evaluation(cfg: DictConfig, output: Path, real: Real, results: Result
         entity=options.entity,
         name=f"evaluate {source.name}",
         group=options.group,
-        tags=[str(cfg.metrics.extractor), choices().get("data", "data"), f"{cfg.resolution}px", *options.tags],
+        tags=[str(cfg.metrics.extractor), choices().get("data", "data"), f"{results['resolution']}px", *options.tags],
         job_type="evaluate",
         config=config,
         identity=None,
