@@ -27,14 +27,14 @@ def main(cfg: DictConfig) -> None:
     output = sweeps[0] if cfg.output is None else Path(str(cfg.output)).expanduser()
     if output.exists() and not output.is_dir():
         raise UserError(f"output={output}: expected a folder, and this is a file")
-    if cfg.samples is not None and not isinstance(cfg.samples, int):
-        raise UserError(f"samples={cfg.samples}: expected a number of generated pictures, or null")
+    if None not in (cfg.num_samples, cfg.samples):
+        raise UserError("samples is the former name of num_samples; give num_samples alone")
     table = make_table(
         read_sweeps(sweeps),
         at=parse_at(cfg.at),
         metrics=texts(cfg, "metrics.names"),
         patterns=texts(cfg, "jobs"),
-        samples=cfg.samples,
+        num_samples=cfg.samples if cfg.num_samples is None else cfg.num_samples,
         with_costs=cfg.costs,
     )
     print(formats.console(table))

@@ -58,7 +58,7 @@ def test_two_sweeps_and_their_mistakes(run: Run, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "both" / "table.csv").open()))
     assert rows[0]["seeds"] == "0 1 2"
     assert float(rows[0][FD]) == pytest.approx(220)
-    some = run("tabulate", "sweep=[one,two]", "output=both", "jobs=['two/*',one/0]", *fast)
+    some = run("tabulate", "sweep=[one,two]", "output=both", "jobs=['two/*',one/0]", "samples=100", *fast)
     assert some.returncode == 0, some.stderr
     rows = list(csv.DictReader((tmp_path / "both" / "table.csv").open()))
     assert [row["jobs"] for row in rows] == ["one/0 two/0", ""]  # the floor is of no job
@@ -69,6 +69,8 @@ def test_two_sweeps_and_their_mistakes(run: Run, tmp_path: Path) -> None:
         (["sweep=[one,mixed]"], "num_samples: 100 in jobs one/0, one/1, one/2, one/3; 50 in job mixed/0"),
         ([], "give sweep=FOLDER"),
         (["sweep=one", "output=file"], "output=file: expected a folder"),
+        (["sweep=one", "num_samples=7"], "it has no evaluation of 7 samples"),
+        (["sweep=one", "num_samples=7", "samples=7"], "samples is the former name of num_samples"),
         (["sweep=one", "at=first"], "at=first: must be last, best"),
     ):
         refused = run("tabulate", *options, *fast)

@@ -142,11 +142,11 @@ def test_the_best_never_mixes_numbers_of_samples(tmp_path: Path) -> None:
     """The last evaluation has more pictures, as those of long runs do; a smaller distance of fewer cannot beat it."""
     changes = {"num_samples": lambda kimg: 100 if kimg < 4 else 1000, FD: lambda kimg: kimg}
     job = read_job(make_run(tmp_path / "one", changes=changes))
-    found, of_fewer = choose(job, "best", "fd"), choose(job, "best", "fd", samples=100)
+    found, of_fewer = choose(job, "best", "fd"), choose(job, "best", "fd", num_samples=100)
     assert isinstance(found, dict)
     assert isinstance(of_fewer, dict)
     assert (found["kimg"], of_fewer["kimg"]) == (4, 1)
-    assert choose(job, "last", "fd", samples=7) == "it has no evaluation of 7 samples"
+    assert choose(job, "last", "fd", num_samples=7) == "it has no evaluation of 7 samples"
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6), st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6))

@@ -159,6 +159,7 @@ TABULATE: Options = {
     "metrics.names": NAMES.or_null("all"),
     "jobs": NAMES.or_null("all"),
     "at": AT,
+    "num_samples": whole(1, "generated pictures").or_null(),
     "samples": whole(1, "generated pictures").or_null(),
     "costs": FLAG,
     "plots": FLAG,

@@ -36,18 +36,18 @@ def parse_at(at: Any) -> str | float:
     raise UserError(f"at={at}: expected last, best (by the first metric), or thousands of images such as at=48")
 
 
-def choose(job: Job, at: str | float, metric: str, samples: int | None = None) -> Record | str:
+def choose(job: Job, at: str | float, metric: str, num_samples: int | None = None) -> Record | str:
     """The evaluation of a job that stands in the table, or why there is none.
 
     Args:
         job: finished.
         at: ``last``; ``best``, by `metric`, among those of the same number of samples as the last; or kimg.
         metric: its name or key.
-        samples: only evaluations of so many generated pictures.
+        num_samples: only evaluations of so many generated pictures.
     """
-    found = [record for record in job.evaluations if samples is None or record["num_samples"] == samples]
+    found = [record for record in job.evaluations if num_samples is None or record["num_samples"] == num_samples]
     if not found:
-        return "it was not evaluated" if samples is None else f"it has no evaluation of {samples} samples"
+        return "it was not evaluated" if num_samples is None else f"it has no evaluation of {num_samples} samples"
     if at == "last":
         return found[-1]
     if at == "best":
@@ -77,8 +77,8 @@ def check_comparable(chosen: list[tuple[Job, Record]]) -> None:
         raise UserError(
             "these jobs cannot share a table, for their numbers cannot be compared:\n"
             + "\n".join(clashes)
-            + "\nchoose some of them with jobs=[NAME,...] (patterns such as 'a/*' work), or samples=N, or evaluate the "
-            "others again with python -m cips_lab.evaluate"
+            + "\nchoose some of them with jobs=[NAME,...] (patterns such as 'a/*' work), or num_samples=N, or evaluate "
+            "the others again with python -m cips_lab.evaluate"
         )
 
 

@@ -136,14 +136,14 @@ def make_table(
     at: str | float = "last",
     metrics: list[str] | None = None,
     patterns: list[str] | None = None,
-    samples: int | None = None,
+    num_samples: int | None = None,
     with_costs: bool = True,
 ) -> Table:
     """Group the finished jobs of a sweep into variants and summarise them.
 
     Args:
         jobs: of one sweep or several.
-        at, samples: see `selection.choose`.
+        at, num_samples: see `selection.choose`.
         metrics: names of columns, ``fd`` for the Frechet distance; None: all.
         patterns: only the jobs whose names match one; None: all.
         with_costs: count parameters and FLOPs, a few seconds for each variant.
@@ -151,7 +151,7 @@ def make_table(
     Raises:
         UserError: no job can stand in the table, or their numbers must not be compared.
     """
-    chosen, left_out = _choose(_matching(jobs, patterns), at, (metrics or ["fd"])[0], samples)
+    chosen, left_out = _choose(_matching(jobs, patterns), at, (metrics or ["fd"])[0], num_samples)
     if not chosen:
         reasons = "\n".join(f"  {name}: {why}" for name, why in left_out.items())
         raise UserError(f"no job can stand in the table:\n{reasons}")
@@ -184,7 +184,7 @@ def _matching(jobs: list[Job], patterns: list[str] | None) -> list[Job]:
 
 
 def _choose(
-    jobs: list[Job], at: str | float, metric: str, samples: int | None
+    jobs: list[Job], at: str | float, metric: str, num_samples: int | None
 ) -> tuple[list[tuple[Job, Record]], dict[str, str]]:
     """The evaluations of finished jobs, and why the other jobs have none."""
     chosen, left_out = [], {}
@@ -192,7 +192,7 @@ def _choose(
         if job.state != "finished":
             left_out[job.name] = f"{job.state}, at {job.kimg:g} of {job.total_kimg:g} kimg{_reason(job)}"
             continue
-        found = choose(job, at, metric, samples)
+        found = choose(job, at, metric, num_samples)
         if isinstance(found, str):
             left_out[job.name] = found
         else:
