@@ -191,3 +191,22 @@ def test_a_sweep_gives_each_job_its_folder(run: Run, tmp_path: Path) -> None:
     assert first.encoding.embedding is not None
     assert second.encoding.embedding is None
     assert len(list((tmp_path / "runs" / "sweep").glob("*/wandb/offline-run-*"))) == 2
+
+
+def test_a_run_whose_weights_are_lost_fails_at_its_pictures_and_keeps_what_it_has(run: Run, tmp_path: Path) -> None:
+    result = run(
+        *("train", "experiment=debug", "trainer=cpu", "name=lost", "guard=off", "objective.generator_lr=1e30"),
+        "schedule.checkpoint_kimg=0.016",
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("error: ") == 1
+    folder = tmp_path / "runs" / "lost"
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert re.match(r"kimg 0.04, the averaged generator: \S+ is not finite \(NaN or infinite", status["error"])
+    assert status["error"] in result.stderr
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == ["kimg-00000.016", "kimg-00000.032"]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    assert [path.name for path in (folder / "samples").iterdir()] == ["real.png"], "no black pictures"
+    assert (folder / "report.html").is_file()

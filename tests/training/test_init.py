@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,39 @@ def test_a_generators_file_holds_no_discriminator(tmp_path: Path, caplog: pytest
     assert all(torch.equal(value, theirs[name]) for name, value in gan.generator.state_dict().items())
 
 
-def test_a_released_generator_of_another_size_is_told_by_a_parameter(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"init=.*released\.pt is another generator: \S+ is \[.*there and \[.*here"):
-        initialise(build_gan(), str(released_file(tmp_path)))
+def saved_generator(folder: Path, **changes: Any) -> str:
+    """A generator of the tiny settings with changes, in its file."""
+    config = GENERATOR_CONFIG | changes
+    generator = CIPSGenerator(**{name: value for name, value in config.items() if name != "_target_"})
+    save_generator(generator, folder / "generator.safetensors", config, kimg=1.0)
+    return str(folder / "generator.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"resolution": 16, "w_dim": 9}, "resolution is 16 there and 8 here, w_dim is 9 there and 7 here"),
+        ({"fourier": None}, r"fourier is null there and \{features: 8\} here"),
+        ({"embedding": {"features": 6}}, r"embedding is \{features: 6\} there and \{features: 4\} here"),
+        ({"noise": False}, "noise is false there and true here"),
+    ],
+)
+def test_another_generator_is_told_by_its_settings(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=rf"is another generator: {told}$"):
+        initialise(build_gan(), saved_generator(tmp_path, **changes))
+
+
+def test_another_generator_with_the_same_shapes_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = saved_generator(tmp_path, activation="sine")
+    gan = build_gan(generator_config=GENERATOR_CONFIG | {"activation": "lrelu"})
+    initialise(gan, source)
+    assert "another generator: activation is sine there and lrelu here" in caplog.text
+
+
+def test_a_released_generator_is_told_by_its_resolution_or_a_parameter(tmp_path: Path) -> None:
+    path = str(released_file(tmp_path))
+    with pytest.raises(UserError, match=r"released\.pt is another generator: resolution is 16 there and 8 here$"):
+        initialise(build_gan(), path)
+    released = build_gan(generator_config=GENERATOR_CONFIG | {"resolution": 16})  # the file tells no more
+    with pytest.raises(UserError, match=r"released\.pt is another generator: \S+ is \[.*there and \[.*here$"):
+        initialise(released, path)

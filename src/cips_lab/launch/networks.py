@@ -11,7 +11,6 @@ from torch import Tensor
 from cips_lab.configuration import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import discriminator_state, load_with_config
-from cips_lab.launch.same_run import flatten
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard
 
@@ -47,9 +46,13 @@ def initialise(gan: GAN, source: str) -> None:
         UserError: the generator is another; the message names the settings in which it differs.
     """
     other, config = load_with_config(source)
+    settings = differing_settings(config or {"resolution": other.resolution}, gan.generator_config)
     theirs = other.state_dict()
     if shapes_of(theirs) != shapes_of(gan.generator.state_dict()):
-        raise UserError(f"init={source} is another generator: {difference(gan, theirs, config)}")
+        difference = settings or differing_parameter(theirs, gan.generator.state_dict())
+        raise UserError(f"init={source} is another generator: {difference}")
+    if settings:
+        log.warning("init=%s: weights of the same shapes, and yet of another generator: %s", source, settings)
     gan.generator.load_state_dict(theirs)
     state = discriminator_state(source)
     if state is None:
@@ -66,17 +69,28 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def difference(gan: GAN, theirs: Mapping[str, Tensor], config: dict[str, Any]) -> str:
-    """In what another generator differs: its settings where its file tells them, else the first parameter that does."""
-    there, here = flatten(config), flatten(gan.generator_config)
-    settings = [name for name in here if name in there and here[name] != there[name]]
-    if settings:
-        return ", ".join(f"{name} is {plain(there[name])} there and {plain(here[name])} here" for name in settings)
-    found, own = shapes_of(theirs), shapes_of(gan.generator.state_dict())
+def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """In which settings, of those that both tell, another generator differs; empty where in none."""
+    found = []
+    for name in here.keys() & there.keys():
+        theirs, ours = there[name], here[name]
+        if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+            theirs = {key: value for key, value in theirs.items() if key in ours}
+            ours = {key: value for key, value in ours.items() if key in theirs}
+        if theirs != ours:
+            found.append(f"{name} is {in_words(theirs)} there and {in_words(ours)} here")
+    return ", ".join(sorted(found))
+
+
+def differing_parameter(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> str:
+    """The first parameter, from the input on, that differs in its shape."""
+    found, own = shapes_of(there), shapes_of(here)
     name = next(n for n in (*own, *found) if own.get(n) != found.get(n))
     return f"{name} is {list(found.get(name, ())) or 'absent'} there and {list(own.get(name, ())) or 'absent'} here"
 
 
-def plain(value: Any) -> str:
-    """A setting as YAML would show it."""
+def in_words(value: Any) -> str:
+    """A setting as it is written on the command line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {in_words(part)}" for name, part in value.items()) + "}"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

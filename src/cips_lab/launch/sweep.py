@@ -112,7 +112,7 @@ def _train(folder: Path, error_file: Path) -> dict[str, Any]:
     environment = os.environ | {SUPERVISOR: str(os.getpid()), ERROR_FILE: str(error_file)}
     # Workers of joblib outlive the process that gave them a job, for as long as the job takes.
     parent = os.getppid() if hydra.runtime.choices.get("hydra/launcher") == "joblib" else None
-    with stop_signals() as signals:
+    with job_signals() as signals:
         child = subprocess.Popen(command_of(hydra), cwd=hydra.runtime.cwd, env=environment)
         signals.pass_on_to(child)
         code = wait_for(child, parent)
@@ -191,7 +191,7 @@ class JobSignals:
 
 
 @contextmanager
-def stop_signals() -> Iterator[JobSignals]:
+def job_signals() -> Iterator[JobSignals]:
     """While the block runs, SIGTERM, SIGUSR1, SIGINT and submitit's signal are passed on to the job."""
     signals = JobSignals()
     numbers: list[signal.Signals] = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]

@@ -133,11 +133,11 @@ class GAN(pl.LightningModule):
         """One iteration on this process's share of the real images, uint8 [B / processes, 3, R, R]."""
         optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
         real = self._prepare_real(batch)
-        self._generator_turn(False)
+        self._collect_gradients_of(self.discriminator)
         self._discriminator_step(real, optimizer_d)
         if self.objective.r1_weight > 0 and self.iteration % self.objective.r1_interval == 0:
             self._r1_step(real, optimizer_d)
-        self._generator_turn(True)
+        self._collect_gradients_of(self.generator)
         w_mean = self._generator_step(optimizer_g)
         lost = self.guard.lost_phase()
         if lost is not None:
@@ -210,7 +210,7 @@ class GAN(pl.LightningModule):
             finite[name] = here if name not in finite else finite[name] & here
 
         statistics, self.statistics = self.statistics, {}
-        self._generator_turn(phase == "generator")
+        self._collect_gradients_of(network)
         handles = [p.register_hook(partial(look, name)) for name, p in network.named_parameters() if p.requires_grad]
         try:
             if phase == "generator":
@@ -225,10 +225,10 @@ class GAN(pl.LightningModule):
             self.statistics = statistics
         return [name for name, here in finite.items() if not here]
 
-    def _generator_turn(self, generator: bool) -> None:
-        """Only the network whose turn it is collects gradients."""
-        self.generator.requires_grad_(generator)
-        self.discriminator.requires_grad_(not generator)
+    def _collect_gradients_of(self, network: nn.Module) -> None:
+        """Of the network whose turn it is, and of no other."""
+        for one in (self.generator, self.discriminator):
+            one.requires_grad_(one is network)
 
     def _backward(self, loss: Tensor, network: nn.Module, step: str, index: int) -> None:
         """Micro-batch `index`'s part of the network's gradients; those of the last leave for the other processes."""
