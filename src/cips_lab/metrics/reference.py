@@ -6,7 +6,6 @@ bytes), the resolution, the number of pictures, and the network's name and weigh
 a picture, and a file is never written over with something else. They lie in `metrics/` below `cache_folder`.
 """
 
-import functools
 import hashlib
 import logging
 import re
@@ -32,6 +31,7 @@ from cips_lab.processes.collectives import total, world_size
 from cips_lab.processes.ranks import is_first_here
 
 log = logging.getLogger(__name__)
+_told: set[Path] = set()  # folders that were said to be unwritable
 
 VERSION = "cips_lab.reference.1"  # raise the number when preprocessing or the file's content changes
 
@@ -145,10 +145,11 @@ def keep(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> No
         tell_unwritable(path.parent, str(error))
 
 
-@functools.cache
 def tell_unwritable(folder: Path, reason: str) -> None:
     """Once for each folder."""
-    log.warning("%s; until then the real pictures are read anew by every command that needs them", reason)
+    if folder not in _told:
+        _told.add(folder)
+        log.warning("%s; until then the real pictures are read anew by every command that needs them", reason)
 
 
 def warn_if_unwritable(cache: str | Path | None) -> None:
