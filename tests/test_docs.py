@@ -69,3 +69,16 @@ def test_targets_of_make_are_there() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(), re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{document.name}: make {target}"
+
+
+def test_promises_name_tests_that_are_there() -> None:
+    rows = re.findall(
+        r"^\| (?!promise|---)[^|]*\| ([^|]*) \|([^|]*)\|$", (ROOT / "docs/reliability.md").read_text(), re.M
+    )
+    assert len(rows) > 30
+    file = ROOT
+    for name, chosen in rows:
+        file = file if name == "the same" else ROOT / "tests" / name
+        tests = re.findall(r"def (test_\w+)", file.read_text())
+        for part in filter(None, chosen.strip(" `").split(" or ")):
+            assert any(part in test for test in tests), f"docs/reliability.md: {file.name} has no test {part!r}"
