@@ -3,8 +3,6 @@
 import io
 import logging
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from cips_lab.files.secrets import (
     redact_settings,
     secret_values,
 )
+from forked import Python
 
 ENVIRONMENT = {
     "WANDB_API_KEY": "0123456789canarywandb0123456789abcdefghi",
@@ -44,7 +43,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def test_a_finished_run_holds_no_secret(tmp_path: Path) -> None:
+def test_a_finished_run_holds_no_secret(python: Python, tmp_path: Path) -> None:
     """Its log, configuration, environment, checkpoints, events, and W&B's files, the binary one among them."""
     home = tmp_path / "home"
     home.mkdir()
@@ -52,20 +51,15 @@ def test_a_finished_run_holds_no_secret(tmp_path: Path) -> None:
     (home / ".netrc").chmod(0o600)
     environment = os.environ | ENVIRONMENT | {"HOME": str(home), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     environment["CIPS_LAB_CACHE"] = str(tmp_path / "cache")
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "cips_lab.train", "experiment=debug", "trainer=cpu", "name=x", "logger=all"),
-            "schedule.total_kimg=0.04",
-            f"+extra.api_key={TYPED}",
-            "+extra.hub=${oc.env:HF_TOKEN}",
-            f"+extra.url=https://user:{ENVIRONMENT['DATABASE_PASSWORD']}@example.org/x",
-            "logger.wandb.tags=[${oc.env:HUGGING_FACE_HUB_TOKEN}]",
-        ],
+    result = python(
+        *("-m", "cips_lab.train", "experiment=debug", "trainer=cpu", "name=x", "logger=all"),
+        "schedule.total_kimg=0.04",
+        f"+extra.api_key={TYPED}",
+        "+extra.hub=${oc.env:HF_TOKEN}",
+        f"+extra.url=https://user:{ENVIRONMENT['DATABASE_PASSWORD']}@example.org/x",
+        "logger.wandb.tags=[${oc.env:HUGGING_FACE_HUB_TOKEN}]",
         cwd=tmp_path,
         env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
     )
     assert result.returncode == 0, result.stderr
     run = tmp_path / "runs" / "x"

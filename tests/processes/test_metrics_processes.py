@@ -101,7 +101,7 @@ def worker(rank: int, world: int, port: int, task: str, folder: Path) -> None:
 
 def run(task: str, world: int, folder: Path) -> list[dict[str, Any]]:
     folder.mkdir()
-    mp.start_processes(worker, (world, free_port(), task, folder), nprocs=world, start_method="spawn")
+    mp.start_processes(worker, (world, free_port(), task, folder), nprocs=world, start_method="forkserver")
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
 
 
@@ -141,7 +141,7 @@ def test_statistics_agree(world: int, tmp_path: Path) -> None:
 
 def test_a_share_that_is_too_short_fails_everywhere() -> None:
     with pytest.raises(mp.ProcessRaisedException, match="was given 2 pictures; its share of 5 is"):
-        mp.start_processes(short_worker, (2, free_port()), nprocs=2, start_method="spawn")
+        mp.start_processes(short_worker, (2, free_port()), nprocs=2, start_method="forkserver")
 
 
 def test_a_picture_that_cannot_be_read_fails_everywhere(tmp_path: Path) -> None:

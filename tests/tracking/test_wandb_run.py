@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ from cips_lab.tracking.wandb_run import (
     wandb_logger,
 )
 from cips_lab.tracking.wandb_sweep import build_sweep, to_yaml
+from forked import Python
 
 KEY = "5ec4e7" * 6 + "0123"  # an API key in the environment of the run: 40 characters, nowhere to be found in it
 SMALL = ("metrics.num_samples=30", "metrics.kid_subset_size=15", "metrics.num_real=60")
@@ -85,7 +85,9 @@ def train_as_an_agent_does(sweep: dict[str, Any], run_id: str, values: dict[str,
 
 
 @pytest.mark.timeout(600)
-def test_a_run_of_a_sweep_agent_and_its_evaluation(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_a_sweep_agent_and_its_evaluation(
+    python: Python, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From a sweep's file to training, and on to an evaluation: all that W&B would be sent, and no secret."""
     make_pictures(environment / "pictures")
     sweep = yaml.safe_load(to_yaml(build_sweep([*TRAINING, "generator=cips,cips_ne", "seed=3,4", "name=table"])))
@@ -102,7 +104,7 @@ def test_a_run_of_a_sweep_agent_and_its_evaluation(environment: Path, monkeypatc
     check_artifacts(run, folder)
     check_dashboard_shows_only_what_is_logged(run, folder)
     assert run.exit_code == 0
-    evaluation = evaluate(folder)
+    evaluation = evaluate(python, folder)
     for path in [*folder.rglob("*"), *evaluation.folder.rglob("*")]:
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
@@ -203,11 +205,11 @@ def check_dashboard_shows_only_what_is_logged(run: OfflineRun, folder: Path) -> 
     assert {"efficientnet_lite0-20", "efficientnet_lite0-30", "Overview", "Samples"} <= {s["name"] for s in sections}
 
 
-def evaluate(folder: Path) -> OfflineRun:
+def evaluate(python: Python, folder: Path) -> OfflineRun:
     """An evaluation as a run of its own, tied to the training by the name and content of its generator."""
-    command = ["python", "-m", "cips_lab.evaluate", f"ckpt={folder}", "trainer=cpu", "data.path=pictures"]
+    command = ["-m", "cips_lab.evaluate", f"ckpt={folder}", "trainer=cpu", "data.path=pictures"]
     options = ["metrics=efficientnet_lite0", *SMALL, "logger=wandb", "logger.wandb.artifacts=best", "output=e/m.json"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=280)
+    done = python(*command, *options)
     assert done.returncode == 0, done.stderr
     (trained,), (evaluated,) = offline_runs(folder), offline_runs(Path("e"))
     assert evaluated.run["job_type"] == "evaluate"
@@ -362,17 +364,17 @@ def test_bad_options(environment: Path, options: dict[str, Any], message: str) -
 # ------------------------------------------------------------------ whole runs
 
 
-def train(*overrides: str) -> None:
-    command = ["python", "-m", "cips_lab.train", "experiment=debug", "logger=wandb", "name=x", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+def train(python: Python, *overrides: str) -> None:
+    command = ["-m", "cips_lab.train", "experiment=debug", "logger=wandb", "name=x", *overrides]
+    done = python(*command)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_an_offline_run_that_is_continued_is_two_parts_of_one_run(environment: Path) -> None:
-    train("trainer=cpu", "schedule.total_kimg=0.04", "logger.wandb.artifacts=all")
-    train("trainer=cpu", "schedule.keep_checkpoints=1", "logger.wandb.artifacts=all")
+def test_an_offline_run_that_is_continued_is_two_parts_of_one_run(python: Python, environment: Path) -> None:
+    train(python, "trainer=cpu", "schedule.total_kimg=0.04", "logger.wandb.artifacts=all")
+    train(python, "trainer=cpu", "schedule.keep_checkpoints=1", "logger.wandb.artifacts=all")
     first, second = offline_runs(environment / "runs" / "x")
     assert first.run["run_id"] == second.run["run_id"]
     assert [row["_step"] for row in first.history] == [0, 16, 32, 40]
@@ -394,8 +396,8 @@ def test_an_offline_run_that_is_continued_is_two_parts_of_one_run(environment: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_processes_make_one_run(environment: Path) -> None:
-    train("trainer=ddp_cpu", "trainer.devices=2")
+def test_two_processes_make_one_run(python: Python, environment: Path) -> None:
+    train(python, "trainer=ddp_cpu", "trainer.devices=2")
     (run,) = offline_runs(environment / "runs" / "x")
     assert [row["_step"] for row in run.history] == [0, 16, 32, 40, 48, 64, 80]
     assert run.exit_code == 0

@@ -3,7 +3,6 @@
 A process gets the environment that torchrun would give it, so that Lightning takes it for one of `world`.
 """
 
-import functools
 import multiprocessing
 import os
 import socket
@@ -24,12 +23,9 @@ from cips_lab.training.gan import GAN
 LIMIT = 240  # seconds: a machine may be slow, but a hang is a failure
 
 
-@functools.cache
 def context() -> ForkServerContext:
-    """The server that forks: torch and Lightning are imported in it once."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["torch", "pytorch_lightning", "cips_lab.launch.run"])
-    return server
+    """The server that forks: what `conftest` names is imported in it once."""
+    return multiprocessing.get_context("forkserver")
 
 
 def free_port() -> int:

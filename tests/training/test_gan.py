@@ -3,8 +3,6 @@
 import copy
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +19,7 @@ from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.training.draws import draw_flips, draw_latents
 from cips_lab.training.gan import GAN
+from forked import Python
 
 
 def state_of(gan: GAN) -> dict[str, Tensor]:
@@ -354,7 +353,7 @@ def test_stylegan2_trains(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(python: Python, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The debug experiment on one process and on two (gloo), as commands.
 
     At a tenth of its learning rates: Adam turns a gradient that is zero but for rounding into a whole step, either way,
@@ -363,12 +362,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
     environment = os.environ | {"CIPS_LAB_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     for name, trainer in (("one", ["trainer=cpu"]), ("two", ["trainer=ddp_cpu", "trainer.devices=2"])):
-        command = [sys.executable, "-m", "cips_lab.train", "experiment=debug", *trainer, f"name={name}"]
+        command = ["-m", "cips_lab.train", "experiment=debug", *trainer, f"name={name}"]
         settings = [f"paths.runs={folder}", "generator.noise=true", "trainer.threads=1", "callbacks.progress=null"]
         settings += ["objective.generator_lr=0.0002", "objective.discriminator_lr=0.0002", "schedule.total_kimg=0.16"]
-        result = subprocess.run(
-            [*command, *settings], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
-        )
+        result = python(*command, *settings, cwd=folder, env=environment)
         assert result.returncode == 0, result.stderr
     return folder
 

@@ -16,13 +16,14 @@ from torch import nn
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.data.sampler import InfiniteSampler
-from cips_lab.errors import UserError
+from cips_lab.errors import NonFinite, UserError
 from cips_lab.launch.resume import fit_from
 from cips_lab.runs.folder import checkpoint_folders
 from cips_lab.training.draws import draw_latents
 from cips_lab.training.gan import GAN
-from cips_lab.training.guard import Guard, NonFinite, check_precision, poisoned, seed_after, where_to_go_back
+from cips_lab.training.guard import Guard, check_precision, poisoned, seed_after
 from cips_lab.training.incident import Finding, Incident, save
+from cips_lab.training.rollback import where_to_go_back
 
 
 def weights(gan: GAN) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,14 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from forked import Python
+
 SCRIPT = Path(__file__).with_name("injection.py")
 
 
-def train(folder: Path, faults: list[dict[str, object]], *overrides: str) -> tuple[subprocess.CompletedProcess, float]:
+def train(
+    python: Python, folder: Path, faults: list[dict[str, object]], *overrides: str
+) -> tuple[subprocess.CompletedProcess, float]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "INJECT": json.dumps(faults)}
     began = time.monotonic()
-    command = [sys.executable, str(SCRIPT), "experiment=debug", *overrides]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    result = python(SCRIPT, "experiment=debug", *overrides, cwd=folder, env=environment)
     return result, time.monotonic() - began
 
 
@@ -26,10 +28,10 @@ def checkpoint(run: Path, kimg: str) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / f"kimg-{kimg}" / "training.ckpt", weights_only=True)["state_dict"]
 
 
-def test_both_processes_stop_for_one(tmp_path: Path) -> None:
+def test_both_processes_stop_for_one(python: Python, tmp_path: Path) -> None:
     """Had the process without it gone on, it would wait for the other: the time limit is the proof that it does not."""
     fault = {"kind": "loss", "phase": "generator", "images": 48, "process": 1}
-    result, seconds = train(tmp_path, [fault], "trainer=ddp_cpu", "name=x")
+    result, seconds = train(python, tmp_path, [fault], "trainer=ddp_cpu", "name=x")
     assert result.returncode == 2, result.stderr
     assert seconds < 60
     assert "Traceback" not in result.stderr
@@ -50,9 +52,9 @@ def test_both_processes_stop_for_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("phase", ["discriminator", "r1"])
-def test_each_phase_and_both_processes(tmp_path: Path, phase: str) -> None:
+def test_each_phase_and_both_processes(python: Python, tmp_path: Path, phase: str) -> None:
     faults = [{"kind": "gradient", "phase": phase, "images": 64, "process": p} for p in (0, 1)]
-    result, seconds = train(tmp_path, faults, "trainer=ddp_cpu", "name=x", "micro_batch=2")
+    result, seconds = train(python, tmp_path, faults, "trainer=ddp_cpu", "name=x", "micro_batch=2")
     assert result.returncode == 2, result.stderr
     assert seconds < 60
     assert "at kimg 0.064" in result.stderr
@@ -62,13 +64,13 @@ def test_each_phase_and_both_processes(tmp_path: Path, phase: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_both_processes_go_back_and_are_one_run(tmp_path: Path) -> None:
+def test_both_processes_go_back_and_are_one_run(python: Python, tmp_path: Path) -> None:
     """The rollback of two processes is that of one, and a run that was killed after it ends as if it had not been."""
     fault = {"kind": "gradient", "phase": "discriminator", "images": 48, "process": 1}
-    two, _ = train(tmp_path, [fault], "trainer=ddp_cpu", "name=two", "guard=rollback")
+    two, _ = train(python, tmp_path, [fault], "trainer=ddp_cpu", "name=two", "guard=rollback")
     assert two.returncode == 0, two.stderr
     assert "rollback 1 of 3: to kimg-00000.040, and on with other draws" in two.stdout
-    one, _ = train(tmp_path, [fault | {"process": 0}], "trainer=cpu", "name=one", "guard=rollback")
+    one, _ = train(python, tmp_path, [fault | {"process": 0}], "trainer=cpu", "name=one", "guard=rollback")
     assert one.returncode == 0, one.stderr
     a, b = (checkpoint(tmp_path / "runs" / name, "00000.080") for name in ("one", "two"))
     for name, value in a.items():
@@ -79,9 +81,11 @@ def test_both_processes_go_back_and_are_one_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_both_processes_give_up(tmp_path: Path) -> None:
+def test_both_processes_give_up(python: Python, tmp_path: Path) -> None:
     fault = {"kind": "loss", "phase": "discriminator", "images": 48, "process": 1, "rollbacks": list(range(9))}
-    result, seconds = train(tmp_path, [fault], "trainer=ddp_cpu", "name=x", "guard=rollback", "guard.max_rollbacks=2")
+    result, seconds = train(
+        python, tmp_path, [fault], "trainer=ddp_cpu", "name=x", "guard=rollback", "guard.max_rollbacks=2"
+    )
     assert result.returncode == 2, result.stderr
     assert seconds < 120
     assert "gave up after guard.max_rollbacks=2" in result.stderr

@@ -34,7 +34,8 @@ from cips_lab.runs.lock import only_run_in, will_start_others
 from cips_lab.runs.status import FINISHED, RUNNING, write_status
 from cips_lab.tracking.loggers import close
 from cips_lab.training.clock import check_schedule
-from cips_lab.training.guard import Guard, check_precision, where_to_go_back
+from cips_lab.training.guard import Guard, check_precision
+from cips_lab.training.rollback import where_to_go_back
 
 log = logging.getLogger(__name__)
 

@@ -268,15 +268,18 @@ class CIPSGenerator(nn.Module):
             )
         return self.run(self.program(w), self.encoding(coords), coords, noise_seed).mT
 
-    def synthesize_native(self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto") -> Tensor:
+    def synthesize_native(
+        self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto", keep: int | None = None
+    ) -> Tensor:
         """Styles [B, w_dim] -> images [B, 3, R, R] on the native grid, in tiles, with gradients where wanted.
 
         Args:
             w: [B, w_dim].
             noise_seed: see `run`.
             tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
+            keep: bytes of graphs kept for the backward pass; None: as the memory allows (see `tiling.keep_bytes`).
         """
-        rgb = self._tiled(w, self.native_coords, noise_seed, tile, native=True)
+        rgb = self._tiled(w, self.native_coords, noise_seed, tile, native=True, keep=keep)
         return rgb.unflatten(2, (self.resolution, self.resolution))
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
@@ -303,7 +306,16 @@ class CIPSGenerator(nn.Module):
         rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, native=False)
         return rgb.unflatten(2, (height, width))
 
-    def _tiled(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, *, native: bool) -> Tensor:
+    def _tiled(
+        self,
+        w: Tensor,
+        coords: Tensor,
+        noise_seed: int | Tensor,
+        tile: Tile,
+        *,
+        native: bool,
+        keep: int | None = None,
+    ) -> Tensor:
         """[B, 3, P] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
         encoding = self.encoding
         direct = native and encoding.reads_table_directly()
@@ -336,6 +348,7 @@ class CIPSGenerator(nn.Module):
             tile=choose_tile(tile, len(coords), len(w), self.width, w.device),
             may_shrink=tile == "auto",
             graph_bytes=4 * len(w) * len(coords) * self.features_per_pixel,
+            keep=keep,
         )
 
 

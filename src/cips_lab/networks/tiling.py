@@ -75,6 +75,13 @@ def free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if known else 4 * 2**30
 
 
+def keep_bytes(device: torch.device, free_bytes: int | None = None) -> int:
+    """Size up to which graphs of tiles are kept: on CUDA a quarter of the free memory, asked of it where not given."""
+    if device.type != "cuda":
+        return KEEP_BYTES
+    return max(KEEP_BYTES, (free_memory(device) if free_bytes is None else free_bytes) // 4)
+
+
 def tiles_of(pixels: int, tile: int) -> list[slice]:
     """The tiles of a picture, in order."""
     return [slice(start, min(start + tile, pixels)) for start in range(0, pixels, tile)]
@@ -88,6 +95,7 @@ def synthesize_tiled(
     tile: int,
     graph_bytes: int = 0,
     may_shrink: bool = False,
+    keep: int | None = None,
 ) -> Tensor:
     """All pixels of a picture, tile by tile, with gradients to every tensor that wants them.
 
@@ -98,16 +106,17 @@ def synthesize_tiled(
         pixels: of the picture.
         tile: pixels a tile.
         graph_bytes: estimated size of all tiles' graphs. Small ones are kept, and nothing is computed twice; beyond
-            `KEEP_BYTES`, each is made again in the backward pass.
+            `keep`, each is made again in the backward pass.
         may_shrink: whether tiles are halved where the device's memory runs out, and the pass begun again.
+        keep: bytes of graphs to keep; None: what `keep_bytes` says of the tensors' device.
 
     Returns:
         [B, C, pixels].
     """
     wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*shared, *by_row))
     device = next(t.device for t in (*shared, *by_row) if t is not None)
-    budget = max(KEEP_BYTES, free_memory(device) // 4) if device.type == "cuda" else KEEP_BYTES
-    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= budget, may_shrink)
+    keep = keep_bytes(device) if keep is None else keep
+    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= keep, may_shrink)
     if wants_gradient:
         return _TiledSynthesis.apply(plan, *shared, *by_row)
     with torch.no_grad():

@@ -1,26 +1,18 @@
-"""What a run takes, counted from its configuration as `python -m cips_lab.plan` counts it: nothing is allocated."""
+"""What a model takes, counted from its configuration alone: the same whatever trains it. Nothing is allocated."""
 
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
 from cips_lab.runs.records import Job
 
-# What planning asks beside the training's own configuration. Only counts are taken: any accelerator will do.
-PLAN = {
-    "accelerator": "h100",
-    "default_accelerator": "h100",
-    "utilization": 1.0,
-    "peak_flops": 1.0,
-    "device_memory_gb": 80,
-    "headroom": 0.1,
-    "tile": "auto",
-    "accelerators": {"h100": {"memory_gb": 80}},
-}
+if TYPE_CHECKING:  # torch and all that trains: imported only when something is to be counted
+    from cips_lab.planning.rehearsal import Iteration, Rehearsal
+
 SETTINGS = ("generator", "discriminator", "objective", "resolution", "batch_size", "micro_batch")
 
 
@@ -30,62 +22,57 @@ class Costs:
 
     Attributes:
         generator_parameters, discriminator_parameters: their numbers.
-        synthesis_flops: the generator's forward pass on one image.
-        training_flops: one image of the clock: all steps of both networks, R1 spread over its interval.
+        synthesis_flops, judging_flops: a forward pass of the generator, of the discriminator, on one image.
+        training_flops: one image of the clock: all steps of both networks, R1 spread over its interval. What tiles
+            compute a second time where memory is short is not in it, for that depends on the device.
     """
 
     generator_parameters: int
     discriminator_parameters: int
     synthesis_flops: int
+    judging_flops: int
     training_flops: float
+
+
+def count(config: DictConfig) -> Costs:
+    """The costs of a configuration's model.
+
+    Args:
+        config: composed, with the entries that `SETTINGS` names.
+
+    Raises:
+        UserError: an option cannot be used.
+    """
+    from cips_lab.planning.rehearsal import rehearsal
+
+    with rehearsal(config, processes=1) as gan:
+        return costs_of_rehearsal(gan, gan.rehearse_untiled())
+
+
+def costs_of_rehearsal(gan: "Rehearsal", iteration: "Iteration") -> Costs:
+    """Counts of the networks on stage, and of an iteration of theirs."""
+    generator, discriminator = gan.generator, gan.discriminator
+    side = generator.resolution
+    return Costs(
+        generator_parameters=sum(p.numel() for p in generator.parameters()),
+        discriminator_parameters=sum(p.numel() for p in discriminator.parameters()),
+        synthesis_flops=gan.forward_flops(generator, (generator.z_dim,)),
+        judging_flops=gan.forward_flops(discriminator, (3, side, side)),
+        training_flops=sum(iteration.flops_per_image(gan.share, gan.r1_interval).values()),
+    )
 
 
 def costs_of(job: Job) -> Costs | str:
     """The costs of a job's model, or why they cannot be counted (a configuration of another version)."""
-    config = {name: job.config.get(name) for name in SETTINGS}
-    precision = (job.config.get("trainer") or {}).get("precision", "32-true")
-    return _counted(json.dumps(config, sort_keys=True), str(precision), job.total_kimg)
+    return _counted(json.dumps({name: job.config.get(name) for name in SETTINGS}, sort_keys=True))
 
 
 @lru_cache(maxsize=64)
-def _counted(config: str, precision: str, total_kimg: float) -> Costs | str:
-    from cips_lab.planning.plan import make_plan  # torch and all that trains: only when something is to be counted
-
+def _counted(config: str) -> Costs | str:
     settings: dict[str, Any] = json.loads(config)
-    settings |= {
-        "trainer": {
-            "devices": 1,
-            "num_nodes": 1,
-            "accelerator": "gpu",
-            "precision": precision,
-            "tf32": False,
-            "threads": None,
-        },
-        "schedule": {"total_kimg": total_kimg},
-        "plan": PLAN,
-    }
     composed = OmegaConf.create(settings)
     assert isinstance(composed, DictConfig)
     try:
-        plan = make_plan(composed)
+        return count(composed)
     except UserError as error:
         return f"FLOPs could not be counted: {error}"
-    return Costs(
-        generator_parameters=plan.generator_parameters,
-        discriminator_parameters=plan.discriminator_parameters,
-        synthesis_flops=plan.generator_forward,
-        training_flops=sum(plan.flops_per_image(plan.tiled or plan.untiled).values()),
-    )
-
-
-def flops(number: float) -> str:
-    """FLOPs in the unit that suits them, three digits."""
-    for unit, factor in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
-        if number >= factor:
-            return f"{number / factor:.3g} {unit}"
-    return f"{number / 1e6:.3g} MFLOP"
-
-
-def count(number: float) -> str:
-    """A number of parameters: ``45.9 M``, ``83.2 k``."""
-    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"

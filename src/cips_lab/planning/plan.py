@@ -1,24 +1,19 @@
 """What a training run will take: parameters, FLOPs, memory and time, counted before anything is allocated."""
 
 import dataclasses
-import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from omegaconf import DictConfig
 
 from cips_lab.errors import UserError
-from cips_lab.networks.cips import CIPSGenerator, to_images
-from cips_lab.networks.tiling import choose_tile
-from cips_lab.planning.rehearsal import KINDS, PHASES, R1, Iteration, forward_flops, rehearsal
-from cips_lab.processes.layout import check_batch, set_threads
+from cips_lab.planning.costs import costs_of_rehearsal
+from cips_lab.planning.devices import ARITHMETIC, accelerator_of, arithmetic_of, count_planned
+from cips_lab.planning.rehearsal import KINDS, PHASES, R1, Iteration, rehearsal
+from cips_lab.planning.units import duration, flops, size
+from cips_lab.processes.layout import check_batch
 
-# What `trainer.precision` lets products be computed in; float32 on a GPU with `trainer.tf32` in TF32.
-ARITHMETIC = {"32-true": "fp32", "bf16-mixed": "bf16"}
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DIGITS = 4  # of FLOPs
 
 
 @dataclasses.dataclass
@@ -62,10 +57,7 @@ class Plan:
 
     def flops_per_image(self, iteration: Iteration) -> dict[str, float]:
         """Phase -> FLOPs for one image of the clock, R1 spread over its interval."""
-        images = self.batch_size / self.processes
-        return {
-            phase: flops / images / (self.r1_interval if phase == R1 else 1) for phase, flops in iteration.flops.items()
-        }
+        return iteration.flops_per_image(self.batch_size // self.processes, self.r1_interval)
 
     def seconds(self, iteration: Iteration, arithmetic: str) -> float:
         """From the first image to the last, the arithmetic alone."""
@@ -102,37 +94,21 @@ def make_plan(cfg: DictConfig) -> Plan:
     check_batch(cfg.batch_size, cfg.micro_batch, processes)
     check_options(cfg)
     accelerator, rates, memory = accelerator_of(cfg, processes)
-    with rehearsal(cfg, processes) as gan:
-        generator = gan.generator
-        tiled: Iteration | None = None
-        untiled_synthesis: Callable[..., Tensor] = generator.synthesize_native
-        if isinstance(generator, CIPSGenerator):
-            device = torch.device("cpu" if accelerator == "cpu" else "cuda")
-            free = round(memory * (1 - cfg.plan.headroom)) - gan.tracker.live.total()
-            pixels = generator.resolution**2
-            tile = choose_tile(cfg.plan.tile, pixels, gan.share // gan.passes, generator.width, device, free)
-
-            def in_tiles(w: Tensor, noise_seed: Tensor) -> Tensor:
-                return generator.synthesize_native(w, noise_seed, tile)
-
-            def at_once(w: Tensor, noise_seed: Tensor) -> Tensor:
-                rgb = generator.synthesis(w, generator.native_coords, noise_seed)
-                return to_images(rgb, generator.resolution, generator.resolution)
-
-            tiled = gan.rehearse(in_tiles, tile)
-            untiled_synthesis = at_once
-        untiled = gan.rehearse(untiled_synthesis, generator.resolution**2)
-        side = generator.resolution
+    device = torch.device("cpu" if accelerator == "cpu" else "cuda")
+    with rehearsal(cfg, processes, cfg.trainer.precision) as gan:
+        tiled = gan.rehearse_tiled(cfg.plan.tile, device, round(memory * (1 - cfg.plan.headroom)))
+        untiled = gan.rehearse_untiled()
+        costs = costs_of_rehearsal(gan, untiled)
         return Plan(
-            generator_parameters=sum(p.numel() for p in generator.parameters()),
-            discriminator_parameters=sum(p.numel() for p in gan.discriminator.parameters()),
-            generator_forward=forward_flops(gan, generator, (generator.z_dim,)),
-            discriminator_forward=forward_flops(gan, gan.discriminator, (3, side, side)),
-            resolution=side,
+            generator_parameters=costs.generator_parameters,
+            discriminator_parameters=costs.discriminator_parameters,
+            generator_forward=costs.synthesis_flops,
+            discriminator_forward=costs.judging_flops,
+            resolution=gan.generator.resolution,
             batch_size=cfg.batch_size,
             passes=gan.passes,
             processes=processes,
-            r1_interval=gan.objective.r1_interval if gan.objective.r1_weight > 0 else 0,
+            r1_interval=gan.r1_interval,
             precision=cfg.trainer.precision,
             accelerator=accelerator,
             rates=rates,
@@ -144,24 +120,6 @@ def make_plan(cfg: DictConfig) -> Plan:
             tiled=tiled,
             untiled=untiled,
         )
-
-
-def arithmetic_of(trainer: DictConfig, accelerator: str) -> str:
-    """What products are computed in: a key of an accelerator's rates."""
-    arithmetic = ARITHMETIC[trainer.precision]
-    return "tf32" if arithmetic == "fp32" and trainer.tf32 and accelerator != "cpu" else arithmetic
-
-
-def count_planned(trainer: DictConfig) -> int:
-    """How many processes will train together; their devices need not be here."""
-    devices = trainer.devices
-    if OmegaConf.is_list(devices):
-        devices = len(devices)
-    elif devices in ("auto", -1):
-        devices = 1 if trainer.accelerator == "cpu" else max(1, torch.cuda.device_count())
-    if not isinstance(devices, int) or devices < 1:
-        raise UserError(f"trainer.devices must be a number, a list of device indices or auto, not {devices!r}")
-    return devices * trainer.num_nodes
 
 
 def check_options(cfg: DictConfig) -> None:
@@ -180,42 +138,6 @@ def check_options(cfg: DictConfig) -> None:
         raise UserError(f"plan.headroom is a share of the memory, from 0 to below 1, not {plan.headroom!r}")
 
 
-def accelerator_of(cfg: DictConfig, processes: int) -> tuple[str, dict[str, float], int]:
-    """Name, arithmetic -> FLOP/s, and bytes of memory of what one process computes on."""
-    name = cfg.plan.accelerator
-    if name == "auto":
-        name = "cpu" if cfg.trainer.accelerator == "cpu" else cfg.plan.default_accelerator
-    arithmetic = arithmetic_of(cfg.trainer, name)
-    if name == "cpu":
-        rates = {arithmetic: measured_rate(cfg.trainer, processes, DTYPES[arithmetic])}
-        memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 / processes * cfg.trainer.num_nodes
-    elif name in cfg.plan.accelerators:
-        rates = {key: float(value) for key, value in cfg.plan.accelerators[name].items() if key != "memory_gb"}
-        memory_gb = cfg.plan.accelerators[name].memory_gb
-        if arithmetic not in rates and cfg.plan.peak_flops is None:
-            raise UserError(f"plan.accelerator={name} has no {arithmetic}: it has {', '.join(rates)}")
-    else:
-        known = ", ".join(["auto", "cpu", *cfg.plan.accelerators])
-        raise UserError(f"plan.accelerator must be one of {known}, not {name!r}; or set plan.peak_flops for any other")
-    if cfg.plan.peak_flops is not None:
-        rates = {"given": float(cfg.plan.peak_flops)}
-    return name, rates, round((cfg.plan.device_memory_gb or memory_gb) * 2**30)
-
-
-def measured_rate(trainer: DictConfig, processes: int, dtype: torch.dtype) -> float:
-    """FLOP/s of each process's share of this machine's cores in a matrix product, the best of several."""
-    set_threads(trainer, processes)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    crowding = max(1.0, torch.get_num_threads() * processes / trainer.num_nodes / cores)
-    a = torch.randn(1024, 1024).to(dtype)
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        a @ a
-        seconds.append(time.perf_counter() - began)
-    return 2 * len(a) ** 3 / min(seconds) / crowding
-
-
 # ---------------------------------------------------------------------- on paper
 
 
@@ -224,7 +146,7 @@ def report(plan: Plan) -> str:
     columns = [("tiled", plan.tiled), ("untiled", plan.untiled)] if plan.tiled else [("", plan.untiled)]
     iterations = [iteration for _, iteration in columns if iteration is not None]
     per_image = [plan.flops_per_image(iteration) for iteration in iterations]
-    totals = [sum(flops.values()) for flops in per_image]
+    totals = [sum(phases.values()) for phases in per_image]
     share = plan.batch_size // plan.processes
     lines = [
         f"{plan.resolution} x {plan.resolution} pixels, batch {plan.batch_size} on {plan.processes} process(es): "
@@ -240,15 +162,15 @@ def report(plan: Plan) -> str:
 
     heading("networks", "generator", "discriminator")
     row("  parameters", f"{plan.generator_parameters:,}", f"{plan.discriminator_parameters:,}")
-    row("  forward pass of an image", flop(plan.generator_forward), flop(plan.discriminator_forward))
+    row("  forward pass of an image", flops(plan.generator_forward, DIGITS), flops(plan.discriminator_forward, DIGITS))
 
     heading("arithmetic for each image", *(name for name, _ in columns))
     for phase in PHASES[:-1]:
         if phase in per_image[0]:
             every = f", every {plan.r1_interval} iterations" if phase == R1 else ""
-            row(f"  {phase}{every}", *(flop(flops[phase]) for flops in per_image))
-    row("  sum", *(flop(total) for total in totals))
-    row("  for each kimg", *(flop(1000 * total) for total in totals))
+            row(f"  {phase}{every}", *(flops(phases[phase], DIGITS) for phases in per_image))
+    row("  sum", *(flops(total, DIGITS) for total in totals))
+    row("  for each kimg", *(flops(1000 * total, DIGITS) for total in totals))
 
     heading("memory of each process", *(name for name, _ in columns))
     if plan.tiled is not None:
@@ -268,30 +190,9 @@ def report(plan: Plan) -> str:
     heading(f"{plan.total_kimg:,g} kimg at {plan.utilization:.0%} of the peak", *(name for name, _ in columns))
     for arithmetic, rate in plan.rates.items():
         times = (duration(plan.seconds(i, arithmetic)) for i in iterations)
-        row(f"  {plan.processes} x {flop(rate)}/s {arithmetic}{'*' * (arithmetic == plan.arithmetic)}", *times)
+        row(f"  {plan.processes} x {flops(rate, DIGITS)}/s {arithmetic}{'*' * (arithmetic == plan.arithmetic)}", *times)
     if len(plan.rates) > 1:
         option = f"trainer.precision={plan.precision}" + (", trainer.tf32=true" if plan.arithmetic == "tf32" else "")
         hint = "; trainer.tf32=true: in tf32" if plan.arithmetic == "fp32" and "tf32" in plan.rates else ""
         lines.append(f"  * what {option} computes in{hint}")
     return "\n".join(line.rstrip() for line in lines)
-
-
-def flop(number: float) -> str:
-    """FLOPs in the unit that suits them, four digits."""
-    for unit, factor in (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
-        if number >= factor:
-            return f"{number / factor:,.4g} {unit}"
-    return f"{number / 1e6:,.4g} MFLOP"
-
-
-def size(number: int) -> str:
-    """Bytes in the unit that suits them."""
-    return f"{number / 2**30:,.2f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
-
-
-def duration(seconds: float) -> str:
-    """In the unit that suits it."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:,.1f} seconds"

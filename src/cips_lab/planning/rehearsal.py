@@ -8,6 +8,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cips_lab.configuration import build
 from cips_lab.data.dataset import to_device_range
+from cips_lab.networks.cips import CIPSGenerator, to_images
+from cips_lab.networks.tiling import Tile, choose_tile, keep_bytes
 from cips_lab.planning.meters import FlopCounter, MemoryTracker
 from cips_lab.processes.reducer import GradientReducer
 from cips_lab.training.gan import GAN
@@ -42,6 +45,10 @@ class Iteration:
     flops: dict[str, int] = dataclasses.field(default_factory=dict)
     memory: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
+    def flops_per_image(self, images: int, r1_interval: int) -> dict[str, float]:
+        """Phase -> FLOPs for one of the `images` of the process's share, R1 spread over its interval."""
+        return {phase: flops / images / (r1_interval if phase == R1 else 1) for phase, flops in self.flops.items()}
+
     @property
     def worst_phase(self) -> str:
         """The phase that needs the most memory."""
@@ -58,7 +65,14 @@ class Rehearsal(GAN):
 
     REHEARSED = 2  # passes: the second adds to gradients that are there, and so does every later one
 
-    def __init__(self, cfg: DictConfig, processes: int, memory: MemoryTracker, flops: FlopCounter) -> None:
+    def __init__(
+        self,
+        cfg: DictConfig,
+        processes: int,
+        memory: MemoryTracker,
+        flops: FlopCounter,
+        precision: str = "32-true",
+    ) -> None:
         share = cfg.batch_size // processes
         samples = cfg.micro_batch or share
         self.share, self.passes = share, share // samples
@@ -71,7 +85,7 @@ class Rehearsal(GAN):
             micro_batch=samples,
             guard=Guard("off"),  # fake tensors have no values to look at
         )
-        self.precision = cfg.trainer.precision
+        self.precision = precision
         self.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
         self.pair = self.configure_optimizers()
         self.tracker, self.counter = memory, flops
@@ -117,6 +131,48 @@ class Rehearsal(GAN):
         rehearsed = min(self.passes, self.REHEARSED)
         self.found.flops = {phase: flops * self.passes // rehearsed for phase, flops in self.found.flops.items()}
         return self.found
+
+    def rehearse_untiled(self) -> Iteration:
+        """The same with all pixels in one graph, as a generator without tiles is trained."""
+        generator = self.generator
+        pixels = generator.resolution**2
+        if not isinstance(generator, CIPSGenerator):
+            return self.rehearse(generator.synthesize_native, pixels)
+
+        def at_once(w: Tensor, noise_seed: Tensor) -> Tensor:
+            rgb = generator.synthesis(w, generator.native_coords, noise_seed)
+            return to_images(rgb, generator.resolution, generator.resolution)
+
+        return self.rehearse(at_once, pixels)
+
+    def rehearse_tiled(self, tile: Tile, device: torch.device, memory: int) -> Iteration | None:
+        """An iteration as it is trained on a device; None for a generator that has no tiles.
+
+        Args:
+            tile: pixels of each sample in a tile, or ``auto``: chosen as training chooses.
+            device: of this kind; it need not be here.
+            memory: bytes of it that tensors may fill.
+        """
+        generator = self.generator
+        if not isinstance(generator, CIPSGenerator):
+            return None
+        free = memory - self.tracker.live.total()
+        pixels, samples = generator.resolution**2, self.share // self.passes
+        tile = choose_tile(tile, pixels, samples, generator.width, device, free)
+        keep = keep_bytes(device, free)
+        return self.rehearse(partial(generator.synthesize_native, tile=tile, keep=keep), tile)
+
+    def forward_flops(self, network: nn.Module, sample: tuple[int, ...]) -> int:
+        """FLOPs of a network's forward pass on one sample of the given shape."""
+        before = self.counter.total
+        with torch.no_grad():
+            network(torch.zeros(1, *sample))
+        return self.counter.total - before
+
+    @property
+    def r1_interval(self) -> int:
+        """Iterations from one R1 step to the next; 0 without R1."""
+        return self.objective.r1_interval if self.objective.r1_weight > 0 else 0
 
     def _prepare_real(self, batch: Tensor) -> Tensor:
         """The whole share is held, of which the passes that are rehearsed take theirs."""
@@ -179,19 +235,11 @@ def pretended_processes(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def rehearsal(cfg: DictConfig, processes: int) -> Iterator[Rehearsal]:
+def rehearsal(cfg: DictConfig, processes: int, precision: str = "32-true") -> Iterator[Rehearsal]:
     """The GAN of a composed training configuration, on fake tensors; what is done inside allocates nothing."""
     with warnings.catch_warnings(), pretended_processes(processes), _FakeTensors():
         warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")  # deepcopy asks for it
         with MemoryTracker() as memory, FlopCounter() as flops:
-            gan = Rehearsal(cfg, processes, memory, flops)
+            gan = Rehearsal(cfg, processes, memory, flops, precision)
             gan.set_the_stage()
             yield gan
-
-
-def forward_flops(gan: Rehearsal, network: nn.Module, sample: tuple[int, ...]) -> int:
-    """FLOPs of a network's forward pass on one sample of the given shape."""
-    before = gan.counter.total
-    with torch.no_grad():
-        network(torch.zeros(1, *sample))
-    return gan.counter.total - before

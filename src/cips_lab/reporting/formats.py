@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 
 from cips_lab.metrics.registry import higher_is_better
-from cips_lab.planning.costs import count, flops
+from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting.table import TREATMENT, Mark, Measure, Row, Table, number, with_spread
 
 FLOOR_LABEL = "floor: real, held out"
@@ -56,7 +56,7 @@ def _cells(table: Table, row: Row) -> list[Cell]:
     cells += [Cell(measure(row.metrics[name]), row.marks[name]) for name in table.metrics]
     costs = row.costs
     extra = {
-        "params": "" if costs is None else count(costs.generator_parameters),
+        "params": "" if costs is None else parameters(costs.generator_parameters),
         "FLOPs/image": "" if costs is None else flops(costs.synthesis_flops),
         "s/kimg": "" if row.seconds_per_kimg is None else measure(row.seconds_per_kimg),
         "peak GB": "" if row.peak_memory_gb is None else f"{row.peak_memory_gb.mean:.3g}",

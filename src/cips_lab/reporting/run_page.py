@@ -6,7 +6,8 @@ from typing import Any
 from cips_lab.data.inventory import read_inventory
 from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.registry import higher_is_better, keys_of
-from cips_lab.planning.costs import Costs, costs_of, count, flops
+from cips_lab.planning.costs import Costs, costs_of
+from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting import page
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts
 from cips_lab.reporting.grids import Frame, frame, thinned
@@ -94,8 +95,8 @@ def facts(job: Job, costs: Costs | str | None) -> list[tuple[str, str]]:
     ]
     if isinstance(costs, Costs):
         found += [
-            ("generator", f"{count(costs.generator_parameters)} parameters"),
-            ("discriminator", f"{count(costs.discriminator_parameters)} parameters"),
+            ("generator", f"{parameters(costs.generator_parameters)} parameters"),
+            ("discriminator", f"{parameters(costs.discriminator_parameters)} parameters"),
             ("one image", flops(costs.synthesis_flops)),
             ("training", f"{flops(costs.training_flops * 1000)} a kimg"),
         ]

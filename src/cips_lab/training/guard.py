@@ -9,21 +9,14 @@ Who had it is found by going through the step again, which is possible because w
 is a function of the seed and the images seen.
 """
 
-import logging
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cips_lab.errors import NonFinite, UserError
-
-if TYPE_CHECKING:
-    from cips_lab.training.gan import GAN
-
-log = logging.getLogger(__name__)
+from cips_lab.errors import UserError
 
 ACTIONS = ("stop", "rollback", "off")
 
@@ -121,31 +114,3 @@ def check_precision(guard: Guard, precision: str) -> None:
             f"guard={guard.action} with trainer.precision={precision}: in half precision gradients overflow now and "
             "then, and the scaler skips such steps; say guard=off, or trainer.precision=bf16-mixed"
         )
-
-
-def where_to_go_back(error: NonFinite, guard: Guard, gan: "GAN", checkpoints: list[Path]) -> Path:
-    """The checkpoint from which a run trains on with other draws after a number was lost.
-
-    Args:
-        error: what told it; the same on every process.
-        guard: the run's.
-        gan: counts the rollbacks, and keeps the count in its checkpoints.
-        checkpoints: of the run, oldest first.
-
-    Raises:
-        NonFinite: the guard does not go back, there is nothing to go back to, or it did so often enough.
-    """
-    if guard.action != "rollback":
-        raise error
-    if not checkpoints:
-        raise NonFinite(f"{error}\nguard=rollback: there is no checkpoint yet to go back to") from None
-    if gan.rollbacks >= guard.max_rollbacks:
-        raise NonFinite(
-            f"{error}\nguard=rollback: gave up after guard.max_rollbacks={guard.max_rollbacks} rollback(s)"
-        ) from None
-    gan.rollbacks += 1
-    if gan.global_rank == 0:
-        log.warning("%s", error)
-        count = f"{gan.rollbacks} of {guard.max_rollbacks}"
-        log.warning("rollback %s: to %s, and on with other draws", count, checkpoints[-1].name)
-    return checkpoints[-1]
