@@ -279,7 +279,7 @@ class CIPSGenerator(nn.Module):
             tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
             keep: bytes of graphs kept for the backward pass; None: as the memory allows (see `tiling.keep_bytes`).
         """
-        rgb = self._tiled(w, self.native_coords, noise_seed, tile, native=True, keep=keep)
+        rgb = self._tiled(w, self.native_coords, noise_seed, tile, keep, native=True)
         return rgb.unflatten(2, (self.resolution, self.resolution))
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
@@ -303,18 +303,11 @@ class CIPSGenerator(nn.Module):
         if w.dim() == 4:
             w = w.flatten(1, 2)
         tile = "auto" if tile is None else tile
-        rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, native=False)
+        rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, None, native=False)
         return rgb.unflatten(2, (height, width))
 
     def _tiled(
-        self,
-        w: Tensor,
-        coords: Tensor,
-        noise_seed: int | Tensor,
-        tile: Tile,
-        *,
-        native: bool,
-        keep: int | None = None,
+        self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, keep: int | None, *, native: bool
     ) -> Tensor:
         """[B, 3, P] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
         encoding = self.encoding
