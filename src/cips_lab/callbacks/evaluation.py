@@ -172,6 +172,3 @@ class Evaluation(pl.Callback):
             for old in best_checkpoints(folder):
                 if old != final:
                     remove_folder(old)
-
-
-# ---------------------------------------------------------------------------------------------- records

@@ -62,7 +62,7 @@ class Extractor(nn.Module):
 
     @property
     def network(self) -> nn.Module:
-        """The network."""
+        """What looks at the pictures; no submodule."""
         return self._unregistered[0]
 
     @property
@@ -233,4 +233,5 @@ EXTRACTORS: dict[str, Callable[[str | Path | None, str], Extractor]] = {
     "dinov2": _dinov2,
 }
 
-CLASSIFIERS = ("inception", "efficientnet_lite0")  # those that have logits, told without loading them
+# Those that have logits, told without loading them.
+CLASSIFIERS = ("inception", "efficientnet_lite0")
