@@ -1,13 +1,14 @@
 """A picture's file without its metadata: what remains when text, profiles, dates and thumbnails are left out.
 
 Viewers show a picture whatever its metadata look like; Pillow refuses some of them. Formats: PNG (third edition, 5.3
-and 5.6), JPEG (ITU-T T.81, annex B), AVIF (ISO/IEC 23008-12: items of the type ``Exif``).
+and 5.6), JPEG (ITU-T T.81, annex B), TIFF (revision 6.0, section 2), AVIF (ISO/IEC 23008-12: items of the type
+``Exif``).
 """
 
 import io
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Literal
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -16,6 +17,11 @@ START_OF_SCAN = 0xDA
 ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 PIXEL_APPLICATIONS = (0xE0, 0xEE)  # JFIF's and Adobe's: which colours the components are
 COMMENT = 0xFE
+TIFF: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}  # the order of its bytes
+PIXEL_FIELDS = {
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293),  # size, layout, orientation
+    *(317, 320, 322, 323, 324, 325, 332, 338, 339, 347, 529, 530, 531, 532),  # predictor, colours, tiles, samples
+}
 
 
 def is_png(stream: IO[bytes]) -> bool:
@@ -37,6 +43,8 @@ def without_metadata(stream: IO[bytes]) -> IO[bytes] | None:
         return io.BytesIO(PNG + b"".join(length + kind + body + crc for length, kind, body, crc in _chunks(stream)))
     if head.startswith(JPEG):
         return io.BytesIO(_jpeg_pixels(stream.read()))
+    if head[:4] in TIFF:
+        return io.BytesIO(_tiff_pixels(bytearray(stream.read()), TIFF[head[:4]]))
     if head[4:8] == b"ftyp":
         return io.BytesIO(stream.read().replace(b"Exif", b"none"))  # an unknown type of item is passed over
     return None
@@ -96,3 +104,14 @@ def _jpeg_pixels(content: bytes) -> bytes:
             kept.append(content[place - 1 : end])
         place = end
     return content
+
+
+def _tiff_pixels(content: bytearray, order: Literal["little", "big"]) -> bytes:
+    """A TIFF whose first directory has the fields of `PIXEL_FIELDS` alone, and no second directory behind it."""
+    place = int.from_bytes(content[4:8], order)
+    count = int.from_bytes(content[place : place + 2], order)
+    entries = [bytes(content[at : at + 12]) for at in range(place + 2, place + 2 + 12 * count, 12)]
+    kept = [entry for entry in entries if int.from_bytes(entry[:2], order) in PIXEL_FIELDS]
+    directory = len(kept).to_bytes(2, order) + b"".join(kept) + bytes(4)
+    content[place : place + len(directory)] = directory
+    return bytes(content)

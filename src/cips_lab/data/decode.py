@@ -5,6 +5,7 @@ date that is none, means that it has none.
 """
 
 import functools
+import logging
 import warnings
 from collections.abc import Callable
 from typing import IO, TypeVar
@@ -13,6 +14,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cips_lab.data.bare import check_png, is_png, without_metadata
+
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it logs of a file it raises too, or it is of no matter
 
 T = TypeVar("T")
 
@@ -67,7 +70,9 @@ def decode(stream: IO[bytes]) -> Image.Image:
     Raises:
         Exception: whatever a decoder raises for bytes that it cannot decode; `reason` says it in words.
     """
-    return _pixels_decide(stream, to_rgb)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `check` tells them, once
+        return _pixels_decide(stream, to_rgb)
 
 
 def check(stream: IO[bytes]) -> list[str]:
@@ -128,10 +133,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: its numbers have no stated range: floating point, or more than 16 bits.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `check` tells them, once
-        image.load()
-        turn = UPRIGHT.get(orientation(image))
+    image.load()
+    turn = UPRIGHT.get(orientation(image))
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise ValueError("32 bits a pixel, whose range the file does not tell; save it with 8 or 16")
     if turn is not None:

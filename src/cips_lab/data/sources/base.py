@@ -143,7 +143,7 @@ def files_left_out(left_out: Mapping[str, int]) -> str:
     if not left_out:
         return ""
     total = sum(left_out.values())
-    kinds = Counter(left_out).most_common(10)
+    kinds = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))[:10]
     rest = total - sum(count for _, count in kinds)
     parts = [f"{count:,} {printable(kind)}" for kind, count in kinds] + ([f"{rest:,} others"] if rest else [])
     return f"{total:,} file{'s' if total > 1 else ''} left out: {', '.join(parts)}"
