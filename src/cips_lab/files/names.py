@@ -4,17 +4,18 @@ theirs that is none as half of a surrogate pair, which no encoder of text takes.
 import re
 
 _HIDDEN = re.compile(r"[\\\x00-\x1f\x7f\udc80-\udcff]")  # what a line of text cannot hold, or what escapes it
+_HALVES = re.compile(r"[\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
 
 
 def printable(name: object) -> str:
     r"""A path or a message with its undecodable bytes as ``\xe9``: it can be printed, logged and encoded as UTF-8."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _HALVES.sub(_as_byte, str(name))
 
 
 def escape(name: str) -> str:
     r"""A name in one line without tabs: control characters and undecodable bytes as ``\x0a``, backslashes doubled."""
-    return _HIDDEN.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\x{ord(found[0]) & 0xFF:02x}", name)
+    return _HIDDEN.sub(lambda found: "\\\\" if found[0] == "\\" else _as_byte(found), name)
 
 
 def unescape(text: str) -> str:
@@ -27,3 +28,8 @@ def unescape(text: str) -> str:
         return chr(value if value < 0x80 else 0xDC00 + value)
 
     return _ESCAPED.sub(restored, text)
+
+
+def _as_byte(found: re.Match[str]) -> str:
+    value = ord(found[0])
+    return f"\\x{value & 0xFF:02x}" if value < 0x80 or 0xDC80 <= value <= 0xDCFF else f"\\u{value:04x}"

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cips_lab.files.names import printable
+
 HIDDEN = "***"
 SHORTEST = 8  # characters of a value worth hiding wherever it stands: shorter ones are parts of other words
 
@@ -29,10 +31,10 @@ def secret_values() -> list[str]:
 
 
 def redact(text: str) -> str:
-    """A text in which every secret value, and every password in an address, is `HIDDEN`."""
+    """A text in which every secret value, and every password in an address, is `HIDDEN`; one that can be written."""
     for value in secret_values():
         text = text.replace(value, HIDDEN)
-    return ADDRESS.sub(rf"\1{HIDDEN}@", text)
+    return printable(ADDRESS.sub(rf"\1{HIDDEN}@", text))
 
 
 def redact_settings(settings: Any, name: str = "") -> Any:

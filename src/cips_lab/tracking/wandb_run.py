@@ -22,6 +22,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cips_lab.errors import UserError
 from cips_lab.files import untrusted
+from cips_lab.files.names import printable
 from cips_lab.files.secrets import redact_arguments, redact_settings
 from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import replace_text
@@ -178,7 +179,9 @@ def start(
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     by_agent = "WANDB_SWEEP_ID" in os.environ  # which has chosen the project and the id, and warns of others
     command, hides = command_line()
+    arguments = sys.argv
     try:
+        sys.argv = [printable(argument) for argument in arguments]  # which W&B records, and takes as text alone
         run = wandb.init(
             dir=str(folder),
             project=None if by_agent else project,
@@ -200,6 +203,8 @@ def start(
         )
     except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
         raise UserError(f"logger=wandb: {first_line(error)}; WANDB_MODE=offline keeps the run in {folder}") from error
+    finally:
+        sys.argv = arguments
     run.define_metric("kimg", hidden=True)
     run.define_metric("*", step_metric="kimg")
     return RunLogger(run, folder, project, artifacts)
