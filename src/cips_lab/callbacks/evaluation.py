@@ -16,13 +16,13 @@ from cips_lab.callbacks.checkpoints import write_checkpoint
 from cips_lab.callbacks.interruption import EvaluationAbandoned, interruption_of, telling_of_a_full_disk
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
+from cips_lab.callbacks.quiet_exit import check_average
 from cips_lab.data.datamodule import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.files.whole import append_line, remove_folder, replace_text
 from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.results import curves, is_better, sentence, table
-from cips_lab.render.finite import check_weights
 from cips_lab.render.scene import samples
 from cips_lab.runs.checkpoints import best_so_far
 from cips_lab.runs.folder import BEST, CHECKPOINTS, EVALUATIONS, METRICS, SCORES, best_checkpoints, kimg_label
@@ -120,7 +120,7 @@ class Evaluation(pl.Callback):
 
     def _evaluate(self, trainer: pl.Trainer, gan: GAN) -> None:
         began = time.monotonic()
-        check_weights(gan.generator_ema, f"kimg {gan.images_seen / 1000:g}, the averaged generator")
+        check_average(trainer, gan)
         count = self._due(gan.images_seen, gan.batch_size)
         data: BaseDataModule = trainer.datamodule  # type: ignore[attr-defined]
         evaluator = self.evaluator.to(gan.device)

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from cips_lab.callbacks.interruption import telling_of_a_full_disk
+from cips_lab.callbacks.quiet_exit import check_average
 from cips_lab.data.dataset import to_device_range
-from cips_lab.render.finite import check_weights
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
 from cips_lab.runs.folder import REAL, SAMPLES, kimg_label
 from cips_lab.training.clock import gan_of, is_due
@@ -68,12 +68,14 @@ class SampleGrids(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         gan = gan_of(pl_module)
-        if trainer.is_global_zero and (is_due(gan.images_seen, gan.batch_size, self.every_kimg) or trainer.should_stop):
+        if not (is_due(gan.images_seen, gan.batch_size, self.every_kimg) or trainer.should_stop):
+            return
+        check_average(trainer, gan)
+        if trainer.is_global_zero:
             self._save(trainer, gan)
 
     def _save(self, trainer: pl.Trainer, gan: GAN) -> None:
         path = self._folder(trainer) / f"{kimg_label(gan.images_seen)}.png"
-        check_weights(gan.generator_ema, f"kimg {gan.images_seen / 1000:g}, the averaged generator")
         with telling_of_a_full_disk(trainer, path):
             save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
             show(trainer, "samples", path, gan.images_seen)
