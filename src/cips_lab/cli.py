@@ -1,6 +1,5 @@
 """What every command shares: how its arguments are read, where its configuration lies, and how a mistake is told."""
 
-import copy
 import functools
 import io
 import logging
@@ -11,14 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab.configuration import primary_file
-from cips_lab.configuration.check import check
+from cips_lab.configuration.check import check_composed
+from cips_lab.configuration.help import help_text
 from cips_lab.configuration.options import BUILDING
 from cips_lab.configuration.overrides import readable
 from cips_lab.configuration.refused import in_words
@@ -54,6 +54,9 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
                 if isinstance(stream, io.TextIOWrapper):  # a terminal without a letter of a path shows its number
                     stream.reconfigure(errors="backslashreplace")
             with exit_status(name):
+                if (given := get_args_parser().parse_known_args()[0]).help:
+                    print(help_text(name, given.config_dir), end="")
+                    return
                 sys.argv[1:] = readable(name, sys.argv[1:])  # which a run's other processes are started with
                 program()
 
@@ -107,11 +110,9 @@ class Check(Callback):
         self._check(config, imports=False)
 
     def _check(self, config: DictConfig, imports: bool) -> None:
-        # Names are made of Hydra's own part, which Hydra makes known to `${hydra:...}` only later.
-        HydraConfig.instance().set_config(copy.deepcopy(config))
         logging.disable(logging.INFO)  # what libraries tell when they are imported
         try:
             with exit_status(self._command):  # SystemExit: of an exception Hydra would make a warning
-                check(self._command, config, imports and self._command in BUILDING)
+                check_composed(self._command, config, imports and self._command in BUILDING)
         finally:
             logging.disable(logging.NOTSET)

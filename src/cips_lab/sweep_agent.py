@@ -1,10 +1,9 @@
 """A W&B sweep of our configurations: ``python -m cips_lab.sweep_agent +sweep=table3``. See ``--help``."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from cips_lab.errors import UserError
+from cips_lab.cli import exit_status
 from cips_lab.files.whole import replace_text
 
 TEACHES = """\
@@ -35,15 +34,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--metric", help="entry of the runs' summary that bayes optimises, e.g. final/fid")
     parser.add_argument("--goal", choices=("minimize", "maximize"), help="minimize, or what the sweep's option says")
     options = parser.parse_intermixed_args(arguments)
-    try:
+    with exit_status("train"):
         from cips_lab.tracking.wandb_sweep import build_sweep, to_yaml
 
         sweep = build_sweep(options.overrides, options.method, options.metric, options.goal)
         output = options.output or Path(f"sweep-{sweep['name']}.yaml")
         replace_text(output, to_yaml(sweep))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(f"{output}\nnext: wandb sweep --project {sweep['project']} {output}")
 
 

@@ -86,7 +86,7 @@ def test_intervals() -> None:
         "objective.r1_interval": {"distribution": "int_uniform", "min": 2, "max": 8},
     }
     assert sweep["metric"] == {"name": "final/fid", "goal": "minimize"}
-    assert build_sweep(["experiment=debug", "name=x", "model.width=interval(1,2)"])["method"] == "random"
+    assert build_sweep(["experiment=debug", "name=x", "objective.r1_weight=interval(1,2)"])["method"] == "random"
 
 
 OPTION = """# @package _global_
@@ -134,10 +134,20 @@ def test_every_sweep_of_the_laboratory_is_one_of_wandb(option: str, monkeypatch:
         (["experiment=debug", "name=x", "generator=cips,cips_x"], {}, "Could not find 'generator/cips_x'"),
         (["experiment=debug", "name=x", "sede=1,2"], {}, "sede"),
         (["experiment=debug", "name=x", "generator=glob(*)"], {}, "list the values"),
-        (["experiment=debug", "name=x", "seed=a,["], {}, "mismatched input"),
+        (["experiment=debug", "name=x", "seed=a,["], {}, "if this is one value, type"),
+        (
+            ["experiment=debug", "name=x", "model.width=interval(1,2)"],
+            {},
+            r"width=1\.0: must be a positive whole number",
+        ),
+        (["experiment=debug", "name=x", "seed=1,2", "+foo=1"], {}, "foo: there is no such option"),
         (["experiment=debug", "name=x", "seed=1,2", "logger=tensorboard"], {}, "leave logger= out"),
         (["experiment=debug", "name=x", "seed=1,2"], {"method": "bayes"}, "needs --metric"),
-        (["experiment=debug", "name=x", "model.width=interval(1,2)"], {"method": "grid"}, "model.width are intervals"),
+        (
+            ["experiment=debug", "name=x", "objective.r1_weight=interval(1,2)"],
+            {"method": "grid"},
+            "r1_weight are intervals",
+        ),
         (["experiment=debug", "name=x", "seed=int(tag(log,interval(1,9)))"], {}, "list the values"),
     ],
 )

@@ -1,16 +1,19 @@
 """A composed configuration, looked at as a whole before anything is made: all mistakes, told at once."""
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab.configuration.advice import in_lines, left_out, unknown
 from cips_lab.configuration.known import choices, known_options
 from cips_lab.configuration.options import COLLECTIONS, COMMANDS, GROUPS
-from cips_lab.configuration.targets import plain, target_mistakes
+from cips_lab.configuration.targets import target_mistakes
 from cips_lab.configuration.values import mistake
 from cips_lab.errors import UserError
 
@@ -32,6 +35,24 @@ def check(command: str, config: DictConfig, imports: bool = True) -> None:
     found = list(mistakes(command, config, imports))
     if found:
         raise UserError(in_lines(found))
+
+
+def check_composed(command: str, config: DictConfig, imports: bool = True) -> None:
+    """`check` of a configuration that holds Hydra's own part, outside of one of Hydra's jobs."""
+    with known_to_hydra(config):
+        check(command, config, imports)
+
+
+@contextmanager
+def known_to_hydra(config: DictConfig) -> Iterator[None]:
+    """Within, `${hydra:...}` refers to a configuration that no job of Hydra's has begun with yet."""
+    known = HydraConfig.instance()
+    before = known.cfg
+    known.set_config(copy.deepcopy(config))
+    try:
+        yield
+    finally:
+        known.cfg = before
 
 
 def mistakes(command: str, config: DictConfig, imports: bool = True) -> Iterator[str]:
@@ -89,12 +110,12 @@ def _built(config: DictConfig, groups: tuple[str, ...]) -> Iterator[str]:
         part = config.get(group)
         if not OmegaConf.is_dict(part):
             continue
-        members = part.values() if group in COLLECTIONS else [part]
-        for member in members:
+        members = {f"{group}.{key}": part[key] for key in part} if group in COLLECTIONS else {group: part}
+        for name, member in members.items():
             if OmegaConf.is_dict(member) and "_target_" in member:
                 yield from target_mistakes(member)
             elif member is not None:
-                yield f"{group}={plain(config, group)}: needs a _target_, the class or function that makes it"
+                yield f"{name}: needs a _target_, the class or function that makes it"
 
 
 def _resolutions(config: DictConfig) -> Iterator[str]:

@@ -129,6 +129,13 @@ def of_annotation(annotation: Any) -> Kind:
         if any(part is ANY for part in parts):
             return ANY
         words = " or ".join(dict.fromkeys(part.words for part in parts))
-        union = Kind(words, lambda value: any(part.holds(value) for part in parts))
+        text = any(part.text for part in parts)
+        union = Kind(words, lambda value: any(part.holds(value) for part in parts), text)
         return union.or_null() if type(None) in get_args(annotation) else union
+    if (
+        isinstance(annotation, type)
+        and annotation.__module__.startswith("cips_lab.")
+        and not issubclass(annotation, dict)
+    ):
+        return Kind(f"a _target_ that makes {annotation.__name__}", lambda v: isinstance(v, dict) and "_target_" in v)
     return ANY

@@ -60,12 +60,12 @@ TRAINER: Options = {
 SCHEDULE: Options = {
     "schedule.total_kimg": POSITIVE,
     "schedule.log_kimg": POSITIVE,
-    "schedule.sample_kimg": POSITIVE.or_null("none"),
+    "schedule.sample_kimg": POSITIVE.or_null("only the last"),
     "schedule.checkpoint_kimg": POSITIVE,
-    "schedule.keep_checkpoints": POSITIVE.or_null("none"),
+    "schedule.keep_checkpoints": COUNT.or_null("all"),
     "schedule.keep_every_kimg": POSITIVE.or_null("none"),
     "schedule.evaluate_kimg": POSITIVE.or_null("none"),
-    "schedule.evaluate_samples": POSITIVE,
+    "schedule.evaluate_samples": whole(1, "pictures"),
 }
 MODEL: Options = {
     "model.width": COUNT,

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 
 from cips_lab.configuration import conf_folder
-from cips_lab.configuration.advice import left_out
+from cips_lab.configuration.advice import GONE, left_out
 from cips_lab.configuration.known import choices
 from cips_lab.configuration.options import is_text_option
 from cips_lab.configuration.quoting import quoted
@@ -57,12 +57,14 @@ def literal(command: str, text: str, sweeps: bool) -> str:
     override = parsed(text)
     key, equals, value = text.partition("=")
     if override is not None:
+        for choice in _values(override):
+            if f"{key}/{choice}" in GONE:
+                raise UserError(GONE[f"{key}/{choice}"])
         if override.is_sweep_override() and not sweeps:
             raise UserError(f"{text}: several values are a sweep, which needs --multirun{the_comma(key, value)}")
         if override.value() is None and key == override.key_or_group and (conf_folder() / key).is_dir():
             raise UserError(f"{text}: {left_out(key, choices(key))}")  # null is no option of a group, nor is ~group
-        number = isinstance(override.value(), (bool, int, float))
-        return f"{key}={quoted(value)}" if number and is_text_option(command, key) else text
+        return f"{key}={quoted(value)}" if is_text_option(command, key) and _changes(override, value) else text
     if not equals:
         raise UserError(f"{text}: expected an option, key=value, or one of Hydra's flags (see --help)")
     taken = f"{key}={quoted(os.path.expanduser(value))}"  # noqa: PTH111 - a path only if it happens to be one
@@ -75,6 +77,18 @@ def literal(command: str, text: str, sweeps: bool) -> str:
             f"for several values, type {shlex.quote(f'{key}={several}')}"
         )
     return taken
+
+
+def _values(override: Override) -> list[str]:
+    """Each value of a sweep over some, or the one value, as text."""
+    some = isinstance(override.value(), ChoiceSweep)
+    return list(override.sweep_string_iterator()) if some else [str(override.value())]
+
+
+def _changes(override: Override, typed: str) -> bool:
+    """Whether Hydra makes a number of what was typed, or takes spaces off its ends."""
+    value = override.value()
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and value == typed.strip() != typed)
 
 
 def the_comma(key: str, value: str) -> str:

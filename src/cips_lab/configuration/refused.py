@@ -6,13 +6,12 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 
 from cips_lab.configuration import primary_file
 from cips_lab.configuration.advice import GONE, in_lines, unknown
-from cips_lab.configuration.check import mistakes
+from cips_lab.configuration.check import known_to_hydra, mistakes
 from cips_lab.configuration.known import known_options
 
 NO_OPTION = re.compile(r"Could not override '(.+)'\.")
@@ -66,5 +65,5 @@ def all_mistakes(command: str, overrides: Sequence[str], searched: str | None) -
                 return [unknown(key, known_options(command)) for key in refused]
             refused.append(found[1])
             continue
-        HydraConfig.instance().set_config(config)
-        return list(mistakes(command, config))
+        with known_to_hydra(config):
+            return list(mistakes(command, config))

@@ -48,7 +48,8 @@ def layout_of(trainer: DictConfig) -> Layout:
             f"srun started {started_together()} task(s), but trainer.devices x trainer.num_nodes = {processes}: say "
             f"#SBATCH --nodes={trainer.num_nodes} --ntasks-per-node={processes // trainer.num_nodes}, or change those"
         )
-    return Layout(trainer.devices, trainer.num_nodes, processes)
+    devices = "auto" if trainer.devices == -1 else trainer.devices  # -1: all, as Lightning's users say it
+    return Layout(devices, trainer.num_nodes, processes)
 
 
 def count_processes(trainer: DictConfig) -> int:

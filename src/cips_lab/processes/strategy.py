@@ -7,16 +7,20 @@ that is being stepped are averaged once per step (`reducer`). A process that is 
 
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import flag_override
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 
+from cips_lab.configuration import quoted
 from cips_lab.errors import UserError
 from cips_lab.processes.ranks import under_torchrun
 from cips_lab.processes.watch import LAUNCHER, Watch, follow_launcher, watch_children, watch_launcher
@@ -50,6 +54,26 @@ class ReplicatedStrategy(DDPStrategy):
                     dist.broadcast(tensor, src=0)
 
 
+@contextmanager
+def folder_for_quotes() -> Iterator[None]:
+    """Within, Hydra's `run.dir` is as it may stand between quotes.
+
+    Lightning puts it there, as it is, in the command of each further process.
+    """
+    config: Any = HydraConfig.instance().cfg
+    if config is None:  # not a command of Hydra's
+        yield
+        return
+    run = config.hydra.run
+    folder = run.dir
+    with flag_override(run, "readonly", False):
+        run.dir = quoted(folder)[1:-1]
+        try:
+            yield
+        finally:
+            run.dir = folder
+
+
 class WatchedLauncher(_SubprocessScriptLauncher):
     """Lightning's launcher, which starts this command once more for each further process of this machine.
 
@@ -74,7 +98,8 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         if not environment.creates_processes_externally:
             os.environ[LAUNCHER] = str(os.getpid())
             try:
-                self._call_children_scripts()
+                with folder_for_quotes():
+                    self._call_children_scripts()
             finally:
                 del os.environ[LAUNCHER]
             return watch_children(self.procs, environment.node_rank() * self.num_processes + 1)

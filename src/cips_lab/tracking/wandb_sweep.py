@@ -15,6 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab.configuration import conf_folder
+from cips_lab.configuration.check import check_composed
+from cips_lab.configuration.overrides import readable_overrides
+from cips_lab.configuration.refused import in_words
 from cips_lab.errors import UserError
 from cips_lab.metrics.registry import higher_is_better
 
@@ -36,7 +39,7 @@ def build_sweep(
     Raises:
         UserError: nothing is swept, or the overrides do not compose.
     """
-    given = parse(overrides)
+    given = parse(readable_overrides(overrides))
     fixed = [override for override in given if not override.is_sweep_override()]
     check_logger(given)
     config = composed([written(o) for o in fixed if o.key_or_group != "logger"])
@@ -87,9 +90,11 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """conf/train.yaml with overrides and W&B, and Hydra's own part. Raises `UserError` where they do not compose."""
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return compose("train", ["logger=wandb", *overrides], return_hydra_config=True)
+            config = compose("train", ["logger=wandb", *overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(str(error)) from error
+        raise UserError(in_words("train", error, overrides)) from error
+    check_composed("train", config, imports=False)
+    return config
 
 
 def parameter(override: Override) -> dict[str, Any]:
