@@ -17,7 +17,7 @@ from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
 from torchvision.models import vgg16
 
 from cips_lab.errors import UserError
-from cips_lab.metrics.extractors import Extractor, load_extractor
+from cips_lab.metrics.extractors import CLASSIFIERS, Extractor, load_extractor
 from cips_lab.metrics.float32 import exact_float32
 
 
@@ -71,6 +71,7 @@ def test_inception_is_torch_fidelitys(inception_weights: Path, pictures: Tensor)
     assert torch.equal(found.features, expected[0])
     assert torch.equal(found.logits, expected[1])
     assert extractor.distance_key == "fid"
+    assert extractor.name in CLASSIFIERS
     assert not extractor.canonical
 
 
@@ -85,6 +86,7 @@ def test_vgg16_is_torch_fidelitys(tmp_path: Path, pictures: Tensor) -> None:
     assert found.features.shape == (2, 4096)
     assert found.logits is None
     assert extractor.distance_key == "fd_vgg16"
+    assert extractor.name not in CLASSIFIERS
 
 
 @pytest.mark.parametrize(
