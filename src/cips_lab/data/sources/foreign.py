@@ -10,7 +10,7 @@ LMDB = (
     '  python -c "import lmdb, pathlib; '
     "cursor = lmdb.open('{path}', readonly=True, lock=False, subdir={folder}).begin().cursor(); "
     "[pathlib.Path('pictures', f'{{i:07}}.png').write_bytes(v) for i, (k, v) in enumerate(cursor) if len(v) > 64]\"\n"
-    "(their formats are told by their contents) and give data.path=pictures"
+    "(their formats are told by their contents) and give that folder"
 )
 TAR = "is a tar archive, which is not read; unpack it (mkdir pictures; tar -xf ... -C pictures) and give the folder"
 PARQUET = (
@@ -18,7 +18,7 @@ PARQUET = (
     "(pip install pandas pyarrow; mkdir pictures):\n"
     "  python -c \"import pandas, pathlib; [pathlib.Path('pictures', f'{{i:07}}.png').write_bytes(v['bytes']) "
     "for i, v in enumerate(pandas.read_parquet('{path}')['image'])]\"\n"
-    "(their formats are told by their contents) and give data.path=pictures"
+    "(their formats are told by their contents) and give that folder"
 )
 ARCHIVE = "is an archive of a kind that is not read; unpack it and give the folder"
 RECORDS = "is a file of TensorFlow's records, which is not read; export its pictures into a folder and give that"
