@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from started import Start, lines, ranks, status_of, until
 
-from cips_lab.configuration import conf_folder
+from cips_lab.configuration import conf_folder, quoted
 from cips_lab.launch.naming import name_of, swept_keys
-from cips_lab.launch.sweep import RECORDS, is_finished, keys_of, mistake_in, quoted, summary
+from cips_lab.launch.sweep import RECORDS, is_finished, keys_of, mistake_in, summary
 from cips_lab.processes.supervisor import ERROR_FILE
 from cips_lab.runs import status
 
@@ -69,7 +73,26 @@ def test_names_of_job_folders() -> None:
     assert name_of({"objective.generator_lr": "1e-3", "x.y": "-2.5"}, groups) == "generator_lr1e-3-y-2.5"
     # The last parts are the same: all of the names.
     assert name_of({"a.features": "8", "b.features": "9"}, groups) == "a.features8-b.features9"
-    assert name_of({"data.path": "'/data/x y=1,2'"}, groups) == "path_data_x_y_1_2"  # nothing that an override minds
+    safe = name_of({"data.path": "'/data/x y=1,2'"}, groups)
+    assert re.fullmatch(r"path_data_x_y_1_2-[0-9a-f]{8}", safe)  # nothing that an override minds
+
+
+@given(
+    st.lists(st.tuples(*[st.text("ab-_/ '\u00e9", min_size=1, max_size=4)] * 2), min_size=2, max_size=2, unique=True)
+)
+def test_other_values_have_another_folder(jobs: list[tuple[str, str]]) -> None:
+    """Whatever is in them, but the quotes around them, which are Hydra's."""
+    assume(len({tuple(value.strip("'") for value in values) for values in jobs}) == 2)
+    for groups in (set[str](), {"x", "y"}):
+        names = {name_of(dict(zip(("x", "y"), values, strict=True)), groups) for values in jobs}
+        assert len(names) == 2
+        assert all(name and "/" not in name and len(name.encode()) < 255 for name in names)
+
+
+def test_long_values_have_names_that_file_systems_take() -> None:
+    one, other = (name_of({"x": "\u00e9" * 300 + end}, set()) for end in "ab")
+    assert one != other
+    assert len(one.encode()) < 255
 
 
 def test_sweeps_say_what_they_vary() -> None:
@@ -157,6 +180,18 @@ def test_sweeps_under_torchrun_are_refused(start: Start, tmp_path: Path) -> None
     output = start.finish("--multirun", *TINY, "name=x", "seed=0,1", status=2, **several)
     assert "error: --multirun under torchrun or srun" in output
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.timeout(600)
+def test_values_that_differ_in_special_characters_alone_are_two_jobs(start: Start, tmp_path: Path) -> None:
+    sweep = ["--multirun", *TINY, "callbacks.report=null", "trainer=cpu", "schedule.total_kimg=0.008", "name=x"]
+    named = ["data=folder", "data.name='p/q','p_q'", f"data.path={tmp_path / 'pictures'}"]
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "one.png")
+    assert "2 jobs, 2 trained now, 0 finished before, 0 failed" in start.finish(*sweep, *named)
+    folders = sorted(path.parent.name for path in (tmp_path / "runs" / "x").glob("*/config.yaml"))
+    assert [re.sub("-[0-9a-f]{8}$", "-HASH", name) for name in folders] == ["namep_q", "namep_q-HASH"]
+    assert "2 jobs, 0 trained now, 2 finished before, 0 failed" in start.finish(*sweep, *named)
 
 
 # ---------------------------------------------------------------------------------------------- several ranks

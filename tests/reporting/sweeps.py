@@ -86,9 +86,10 @@ def make_run(
 
 
 def make_sweep(folder: Path, **options: Any) -> Path:
-    """cips and cips_ne with two seeds each: distances 100 and 110, 200 and 220."""
+    """cips and cips_ne with two seeds each: distances 100 and 110, 200 and 220; jobs know their sweep's name."""
     for number, (generator, seed, fd) in enumerate(
         [("cips", 0, 100.0), ("cips", 1, 110.0), ("cips_ne", 0, 200.0), ("cips_ne", 1, 220.0)]
     ):
-        make_run(folder / str(number), f"generator={generator}", seed=seed, fd=fd, **options)
+        named = (f"generator={generator}", f"sweep_name={folder.name}")
+        make_run(folder / str(number), *named, seed=seed, fd=fd, **options)
     return folder

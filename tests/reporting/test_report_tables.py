@@ -19,10 +19,14 @@ from cips_lab.errors import UserError
 from cips_lab.planning.costs import costs_of
 from cips_lab.planning.plan import make_plan
 from cips_lab.reporting import formats
+from cips_lab.reporting.generators import known_generator
 from cips_lab.reporting.plots import draw
+from cips_lab.reporting.run_page import run_page
 from cips_lab.reporting.selection import choose, parse_at
 from cips_lab.reporting.table import Measure, make_table, mark, number, with_spread
-from cips_lab.reporting.variants import TABLE3, components_of, group, known_generator
+from cips_lab.reporting.variants import TABLE3, components_of, group
+from cips_lab.runs.choices import write_choices
+from cips_lab.runs.inputs import Inputs, write_inputs
 from cips_lab.runs.records import Job, read_job, read_sweeps
 
 GENERATORS = sorted(path.stem for path in (conf_folder() / "generator").glob("*.yaml"))
@@ -46,6 +50,38 @@ def test_jobs_that_differ_in_their_seed_alone_share_a_row(jobs: list[Job]) -> No
     variants = group(jobs)
     assert [v.label for v in variants] == ["cips", "cips_ne"]
     assert [[job.seed for job in v.jobs] for v in variants] == [[0, 1], [0, 1]]
+
+
+def test_jobs_of_several_sweeps_share_a_row(tmp_path: Path) -> None:
+    """As conf/tabulate says: what a sweep is called sets nothing apart."""
+    sweeps = [make_sweep(tmp_path / name) for name in ("one", "two")]
+    variants = group(read_sweeps(sweeps))
+    assert [(v.label, len(v.jobs)) for v in variants] == [("cips", 4), ("cips_ne", 4)]
+
+
+def test_a_generator_bears_the_name_that_it_was_chosen_by(tmp_path: Path) -> None:
+    """Its structure may be another's: the option in which it differs is unknown to the table."""
+    for folder, name in (("0", "cips"), ("1", "mine"), ("2", "cips_base")):
+        option = "generator=cips_base" if name == "mine" else f"generator={name}"
+        run = make_run(tmp_path / folder, option, *(["+generator.of_my_own=3"] if name == "mine" else []))
+        write_choices(run, {"generator": name, "data": "blue_marble"})
+    assert [v.label for v in group(read_sweeps([tmp_path]))] == ["cips", "mine", "cips_base"]
+    assert " · mine<" in run_page(read_job(tmp_path / "1"), "finished")
+
+
+def test_pictures_are_the_same_by_their_content(tmp_path: Path) -> None:
+    contents = {"a": ("/one", "f" * 64), "b": ("/copy", "f" * 64), "c": ("/one", "0" * 64)}
+    for name, (path, content) in contents.items():
+        run = make_run(tmp_path / name, "data=folder", f"data.path={path}")
+        write_inputs(run, Inputs(pictures=content))
+    one, copy, other = read_sweeps([tmp_path])
+    assert [len(v.jobs) for v in group([one, copy])] == [2]
+    assert len(make_table([one, copy], with_costs=False).rows) == 1
+    assert [v.label for v in group([one, other])] == ["path=/one (ffffffff)", "path=/one (00000000)"]
+    with pytest.raises(UserError, match="  data: "):
+        make_table([one, other], with_costs=False)
+    write_inputs(tmp_path / "b", Inputs())  # of an earlier version: the place must do
+    assert [len(v.jobs) for v in group(read_sweeps([tmp_path]))] == [2, 1]
 
 
 def test_what_does_not_change_the_result_makes_no_variant(tmp_path: Path) -> None:

@@ -177,9 +177,9 @@ def read_reference(path: Path) -> None:
 
 
 def read_settings(path: Path) -> None:
-    from cips_lab.files import untrusted
+    from cips_lab.runs import settings
 
-    assert isinstance(untrusted.read_settings(path), dict)
+    assert isinstance(settings.read_settings(path), dict)
 
 
 def reader(kind: str) -> Callable[[Path], None]:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from cips_lab import load_generator
 from cips_lab.errors import UserError
-from cips_lab.files.untrusted import read_settings, read_torch
+from cips_lab.files.untrusted import read_torch
 from cips_lab.interop import official
 from cips_lab.interop.native import FORMAT, save_generator
 from cips_lab.launch.resume import check_checkpoint
@@ -26,6 +26,7 @@ from cips_lab.launch.same_run import refuse_another_run
 from cips_lab.metrics.extractors import load_extractor
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.runs.settings import read_settings
 from forked import Python
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))

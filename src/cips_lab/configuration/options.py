@@ -89,6 +89,7 @@ TRAIN: Options = {
     "resolution": NATIVE,
     "batch_size": whole(1, "images"),
     "micro_batch": whole(1, "images").or_null("the whole share at once"),
+    "data_changed": one_of("refuse", "continue"),
     "init": TEXT.or_null(),
     "sweep_name": TEXT.or_null(),
     "paths.runs": TEXT,

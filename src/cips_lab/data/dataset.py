@@ -97,6 +97,10 @@ class ImageDataset(Dataset[Tensor]):
         recipe = f"{self.source.fingerprint()} {shape} lanczos {size_name(self.resolution)}"
         return hashlib.sha256(recipe.encode()).hexdigest()
 
+    def identity(self) -> str:
+        """That of the source: the same for the same pictures, whatever is made of them."""
+        return self.source.identity()
+
     def resized(self, resolution: Size) -> "ImageDataset":
         """The same pictures at another size, from their originals."""
         return ImageDataset(self.source, resolution, self.reader.policy)
@@ -160,6 +164,10 @@ class ArrayDataset(Dataset[Tensor]):
         for start in range(0, len(self.array), 1024):
             digest.update(self.array[start : start + 1024].tobytes())
         return digest.hexdigest()
+
+    def identity(self) -> str:
+        """As `fingerprint`: an array does not say where it came from."""
+        return self.fingerprint()
 
     def resized(self, resolution: Size) -> "ResizedDataset":
         """The same pictures at another size."""

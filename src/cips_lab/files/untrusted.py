@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -23,7 +20,6 @@ from cips_lab.errors import UserError
 SLACK = 2**16  # bytes by which a file's tensors may pass its size: padding, shared storages of nothing
 LARGEST_CODE = 2**26  # bytes of TorchScript's source code
 LONGEST_CONFIG = 2**16  # characters of a network's configuration in a header
-LARGEST_SETTINGS = 2**20  # bytes of a config.yaml
 
 
 def read_torch(path: str | Path, what: str, *, mmap: bool = False) -> Any:
@@ -134,27 +130,6 @@ def parse_config(text: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError("a configuration that is no object")
     return config
-
-
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """A run's config.yaml. Nothing in it is resolved: an interpolation stays the text that it is.
-
-    Raises:
-        UserError: it cannot be read, or holds aliases, which can make gigabytes of a few lines.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST_SETTINGS:
-            raise ValueError(f"larger than {LARGEST_SETTINGS} bytes")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("it holds an alias (*name)")
-        if not isinstance(yaml.compose(text, Loader=yaml.SafeLoader), yaml.MappingNode):
-            raise ValueError("no mapping of options")
-        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: not the configuration of a run ({first_line(error)})") from None
-    return settings  # type: ignore[return-value]
 
 
 def first_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,32 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from cips_lab.data.datamodule import BaseDataModule
 from cips_lab.files.secrets import redact_arguments
-from cips_lab.files.whole import replace_text
+from cips_lab.files.whole import replace_text, sha256_of
+from cips_lab.interop.native import generator_file
+from cips_lab.runs.choices import composed_choices, write_choices, write_overrides
 from cips_lab.runs.folder import CONFIG, ENVIRONMENT
-from cips_lab.runs.status import write_overrides
+from cips_lab.runs.inputs import Inputs, read_inputs, write_inputs
 from cips_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
 
 
-def write_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """config.yaml, overrides.yaml and environment.json."""
+def inputs_of(data: BaseDataModule, init: str | None) -> Inputs:
+    """What a run is made from, by its content; `data` is prepared."""
+    data.setup()
+    weights = None if init is None else sha256_of(generator_file(init))
+    return Inputs(pictures=data.train_dataset.identity(), init=weights)
+
+
+def write_folder(folder: Path, settings: dict[str, Any], inputs: Inputs) -> None:
+    """What is known of a run when it begins; of one that goes on, what has not changed meanwhile is kept."""
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
     write_overrides(folder, redact_arguments(overrides))
+    write_choices(folder, composed_choices())
+    begun_with = read_inputs(folder).init  # a run in `init=` may have gone on since
+    write_inputs(folder, replace(inputs, init=begun_with or inputs.init))
     replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
     packages = ("cips-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "wandb")
     environment = {
@@ -64,7 +78,7 @@ def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoint
     log.info("run folder: %s", folder)
     log.info(
         "generator %s (%s), discriminator %s, %d x %d pixels, batch %d on %d process(es), %s, %s",
-        HydraConfig.get().runtime.choices["generator"],
+        composed_choices()["generator"],
         millions(gan.generator),
         millions(gan.discriminator),
         cfg.resolution,

@@ -19,7 +19,7 @@ from cips_lab.configuration import build
 from cips_lab.errors import NonFinite
 from cips_lab.files.secrets import guard_logs, redact_settings
 from cips_lab.files.whole import disk_full, is_full, quiet_log_when_full
-from cips_lab.launch.beginning import describe, write_folder
+from cips_lab.launch.beginning import describe, inputs_of, write_folder
 from cips_lab.launch.networks import build_gan
 from cips_lab.launch.resume import fit_from
 from cips_lab.launch.same_run import refuse_another_run
@@ -30,6 +30,7 @@ from cips_lab.processes.strategy import ReplicatedStrategy, WatchedLauncher
 from cips_lab.processes.watch import follow_launcher
 from cips_lab.runs.checkpoints import best_so_far, sound_checkpoints
 from cips_lab.runs.folder import LOCK, images_of
+from cips_lab.runs.inputs import Inputs
 from cips_lab.runs.lock import only_run_in, will_start_others
 from cips_lab.runs.status import FINISHED, RUNNING, write_status
 from cips_lab.tracking.loggers import close
@@ -111,7 +112,10 @@ class Run:
             self.evaluation.check(self.data)
         self.checkpoints = sound_checkpoints(self.folder, tell=is_first_of_all())
         self.settings: dict[str, Any] = redact_settings(OmegaConf.to_container(cfg, resolve=True))
-        refuse_another_run(self.folder, self.settings, continuing=bool(self.checkpoints))
+        # Read by all where there is something to compare, else by the one who notes it.
+        look = bool(self.checkpoints) or is_first_of_all()
+        self.inputs = inputs_of(self.data, cfg.init) if look else Inputs()
+        refuse_another_run(self.folder, self.settings, bool(self.checkpoints), self.inputs, cfg.data_changed)
         self.images_seen = images_of(self.checkpoints[-1]) if self.checkpoints else 0
 
     @property
@@ -129,7 +133,7 @@ class Run:
     def begin(self) -> None:
         """Write what is known of the run, and start its loggers."""
         if is_first_of_all():
-            write_folder(self.folder, self.settings)
+            write_folder(self.folder, self.settings, self.inputs)
             self.say(RUNNING, self.kimg)
             describe(self.gan, self.cfg, self.folder, self.layout.processes, self.checkpoints)
         chosen = OmegaConf.create(self.settings["logger"])  # resolved, and without secrets

@@ -1,53 +1,86 @@
-"""Whether a folder's run is the one that is asked for."""
+"""Whether a folder's run is the one that is asked for, and whether it is finished."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cips_lab.errors import UserError
 from cips_lab.files.secrets import redact_settings
-from cips_lab.files.untrusted import read_settings
 from cips_lab.runs.folder import CONFIG
+from cips_lab.runs.identity import COURSE, MEASUREMENT, RESULT, differences
+from cips_lab.runs.inputs import Inputs, read_inputs
+from cips_lab.runs.settings import read_settings
 
-# What a run is: changing any of these under the same name would make another run of it.
-IDENTITY = (
-    "generator",
-    "discriminator",
-    "objective",
-    "data",
-    "resolution",
-    "batch_size",
-    "micro_batch",
-    "seed",
-    "init",
-)
-INCIDENTAL = ("data.name", "data.num_workers", "data.hint", "data.cache", "data.test_path", "data.unreadable")
+log = logging.getLogger(__name__)
+
+REFUSE, CONTINUE = DATA_CHANGED = ("refuse", "continue")  # values of data_changed=
 
 
-def refuse_another_run(folder: Path, settings: dict[str, Any], continuing: bool) -> None:
-    """A folder with checkpoints is continued only by the configuration that made it."""
+def refuse_another_run(
+    folder: Path, settings: dict[str, Any], continuing: bool, inputs: Inputs | None = None, changed: str = REFUSE
+) -> None:
+    """A folder with checkpoints is continued only by the configuration that made it, and on the same pictures.
+
+    Args:
+        folder: the run's.
+        settings: resolved, without secrets.
+        continuing: whether it has checkpoints.
+        inputs: what is there now; None: nobody looked.
+        changed: whether a run is continued on other pictures, ``refuse`` or ``continue``.
+
+    Raises:
+        UserError: it is another run.
+    """
     path = folder / CONFIG
     if not continuing or not path.exists():
         return
-    before = flatten(redact_settings(read_settings(path)))
-    now = flatten(settings)
-    changed = [
-        f"  {key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} asked for"
-        for key in sorted(before.keys() | now.keys())
-        if key.split(".")[0] in IDENTITY and key not in INCIDENTAL and before.get(key) != now.get(key)
-    ]
-    if changed:
+    inputs, before = inputs or Inputs(), read_inputs(folder)
+    found = differences(redact_settings(read_settings(path)), settings, RESULT)
+    if before.init is not None and before.init == inputs.init:
+        found.pop("init", None)
+    if before.pictures is not None and inputs.pictures is not None:
+        places = found.pop("data.path", None)
+        if before.pictures != inputs.pictures:
+            judge_pictures(folder, settings, moved=places is not None, changed=changed)
+    elif changed == CONTINUE:
+        found.pop("data.path", None)
+    if found:
         raise UserError(
             f"{folder} holds a run with another configuration; choose another name, or go back to its own:\n"
-            + "\n".join(changed)
+            + "\n".join(f"  {name}: {there} there, {asked} asked for" for name, (there, asked) in found.items())
         )
 
 
-def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings to ``{"data.path": value}``."""
-    if not isinstance(settings, dict):
-        return {prefix: settings}
-    return {
-        key: value
-        for name, nested in settings.items()
-        for key, value in flatten(nested, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
+def judge_pictures(folder: Path, settings: dict[str, Any], moved: bool, changed: str) -> None:
+    """The pictures are not those that a run was trained on: refuse, or say that it goes on with these."""
+    place = (settings.get("data") or {}).get("path")
+    what = f"data.path={place}" if place is not None else "the data set"
+    there = (
+        "holds other pictures than the run's" if moved else "no longer holds the pictures that the run was trained on"
+    )
+    if changed != CONTINUE:
+        raise UserError(
+            f"{folder}: {what} {there}; give it those, choose another name, or, to train on with these, "
+            "data_changed=continue"
+        )
+    log.warning("%s %s; the run goes on with these (data_changed=continue)", what, there)
+
+
+def is_same_and_done(folder: Path, settings: dict[str, Any], pictures: Callable[[], str | None]) -> bool:
+    """Whether the finished run of a folder is what is asked for, its evaluations included.
+
+    Args:
+        folder: of a finished run.
+        settings: resolved, without secrets.
+        pictures: looks for the identity of those that `data.path` holds now; asked where all else is the same.
+    """
+    found = differences(redact_settings(read_settings(folder / CONFIG)), settings, RESULT, COURSE, MEASUREMENT)
+    before = read_inputs(folder).pictures
+    if before is None:
+        return not found
+    moved = found.pop("data.path", None) is not None
+    if found:
+        return False
+    now = pictures()
+    return before == now if now is not None else not moved

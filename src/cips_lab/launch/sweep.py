@@ -9,7 +9,6 @@ import copy
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -18,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,22 +28,23 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from cips_lab.errors import STATUS_REQUEUE
+from cips_lab.configuration import quoted
+from cips_lab.errors import STATUS_REQUEUE, UserError
+from cips_lab.files.secrets import redact_settings
 from cips_lab.files.whole import replace_text
 from cips_lab.launch.naming import swept_keys
+from cips_lab.launch.same_run import is_same_and_done
 from cips_lab.processes.ranks import LAUNCH, launch_time, started_together
 from cips_lab.processes.signals import preemption_signal
 from cips_lab.processes.supervisor import ERROR_FILE, POLL_SECONDS, SUPERVISOR
 from cips_lab.runs import status
-from cips_lab.runs.folder import CONFIG, REPORT, is_run
+from cips_lab.runs.folder import REPORT, is_run
 
 log = logging.getLogger(__name__)
 
 RECORDS = ".jobs"  # in the sweep's folder: how each job of this invocation ended, until the summary is printed
 SKIPPED = "skipped"
 NOT_OF_A_JOB = ("hydra.mode=", "hydra.run.dir=", "hydra.sweep.subdir=", "++hydra.job.env_set.")
-# What may differ between a finished job and what is asked for now without making it another result.
-NEGLIGIBLE = ("name", "paths", "sweep_name", "logger", "trainer")
 
 
 # ---------------------------------------------------------------------------------------------- one job
@@ -74,14 +75,22 @@ def run_job(cfg: DictConfig) -> float | None:
 
 
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
-    """Whether a job's folder holds the finished run, last evaluation included, of this configuration."""
-    path = folder / CONFIG
-    if status.read_status(folder).get("state") != status.FINISHED or not path.exists():
+    """Whether a job's folder holds the finished run, last evaluation included, of this configuration and pictures."""
+    if status.read_status(folder).get("state") != status.FINISHED or not is_run(folder):
         return False
-    there, asked = (OmegaConf.to_container(c, resolve=True) for c in (OmegaConf.load(path), cfg))
-    assert isinstance(there, dict)
-    assert isinstance(asked, dict)
-    return all(there.get(k) == asked.get(k) for k in there.keys() | asked.keys() if k not in NEGLIGIBLE)
+    asked = OmegaConf.to_container(cfg, resolve=True)
+    return is_same_and_done(folder, redact_settings(asked), partial(pictures_at, OmegaConf.select(cfg, "data.path")))
+
+
+@cache
+def pictures_at(path: str | None) -> str | None:
+    """The identity of the pictures at `data.path`, once a sweep; None of built-in data sets, and where none is left."""
+    from cips_lab.data.sources import open_source
+
+    try:
+        return None if path is None else open_source(path).identity()
+    except UserError:  # what is finished stays so; a job that trains says what is wrong
+        return None
 
 
 def command_of(hydra: HydraConf) -> list[str]:
@@ -99,11 +108,6 @@ def command_of(hydra: HydraConf) -> list[str]:
     command += list(hydra.overrides.task)
     command += [o for o in hydra.overrides.hydra if not o.startswith(NOT_OF_A_JOB)]
     return [*command, "hydra.mode=RUN", f"hydra.run.dir={quoted(hydra.runtime.output_dir)}"]
-
-
-def quoted(text: str) -> str:
-    """A value as Hydra's grammar takes it, whatever is in it: backslashes are special before a quote alone."""
-    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), text) + '"'
 
 
 def _train(folder: Path, error_file: Path) -> dict[str, Any]:

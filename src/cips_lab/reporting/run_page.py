@@ -10,10 +10,11 @@ from cips_lab.planning.costs import Costs, costs_of
 from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting import page
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts
+from cips_lab.reporting.generators import generator_name
 from cips_lab.reporting.grids import Frame, frame, thinned
-from cips_lab.reporting.variants import flatten, known_generator
 from cips_lab.runs.folder import REAL, REPORT, SAMPLES, sample_grids
 from cips_lab.runs.records import Job, Record, State, read_job
+from cips_lab.runs.settings import flatten
 
 
 def write_run_page(folder: Path, output: Path | None = None, state: State | None = None, costs: bool = True) -> Path:
@@ -47,7 +48,7 @@ def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
         data={"charts": [chart.as_dict() for chart in (*metrics, *curves)]},
         job=job,
         state=state,
-        generator=known_generator(job.config.get("generator") or {}),
+        generator=generator_name(job),
         facts=facts(job, costs),
         headlines=[] if newest is None else headlines(job, newest),
         newest=newest,

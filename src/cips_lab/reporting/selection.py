@@ -8,13 +8,13 @@ from typing import Any
 from cips_lab.errors import UserError
 from cips_lab.metrics.options import Options
 from cips_lab.metrics.registry import higher_is_better, key_in
-from cips_lab.reporting.variants import flatten
+from cips_lab.reporting.variants import pictures_of
+from cips_lab.runs.identity import settings_of_data
 from cips_lab.runs.records import Job, Record
 
 # What an evaluation was computed with: distances that differ in any of these must not be compared.
 OF_EVALUATIONS = ("num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights")
 OF_METRICS = tuple(option.name for option in fields(Options))
-NOT_THE_DATA = ("cache", "num_workers", "hint", "flip", "test_path", "resolution")
 
 
 def common_count(jobs: list[Job]) -> int | None:
@@ -95,15 +95,21 @@ def _conditions(chosen: list[tuple[Job, Record]]) -> dict[str, dict[str, list[st
             note(name, record.get(name), job)
         for name in OF_METRICS:
             note(f"metrics.{name}", (job.config.get("metrics") or {}).get(name), job)
-        note("data", data_of(job), job)
+    for (job, _), data in zip(chosen, data_of([job for job, _ in chosen]), strict=True):
+        note("data", data, job)
     return found
 
 
-def data_of(job: Job) -> str:
-    """What the real pictures are, in words that are the same for the same ones."""
-    kept = {k: v for k, v in flatten(job.config.get("data") or {}).items() if k not in NOT_THE_DATA}
-    kind = str(kept.pop("_target_", "")).rpartition(".")[2].removesuffix("DataModule") or "unknown"
-    return f"{kind}({', '.join(f'{k}={v}' for k, v in sorted(kept.items()))})" if kept else kind
+def data_of(jobs: list[Job]) -> list[str]:
+    """What the real pictures of each job are, in words that are the same for the same ones."""
+    found = []
+    for job, pictures in zip(jobs, pictures_of(jobs), strict=True):
+        settings = settings_of_data(job.config)
+        kind = str(settings.pop("data._target_", "")).rpartition(".")[2].removesuffix("DataModule") or "unknown"
+        settings |= {"data.path": pictures} if "data.path" in settings else {}
+        kept = ", ".join(f"{name.removeprefix('data.')}={value}" for name, value in sorted(settings.items()))
+        found.append(f"{kind}({kept})" if kept else kind)
+    return found
 
 
 def _names(jobs: list[str], most: int = 6) -> str:

@@ -1,38 +1,16 @@
 """Which jobs of a sweep are one variant, what to call it, and which components its generator has."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from cips_lab.configuration import conf_folder
+from cips_lab.reporting.generators import generator_name
+from cips_lab.runs.identity import settings_of_data, settings_of_variant
 from cips_lab.runs.records import Job
+from cips_lab.runs.settings import Flat
 
-# What may differ within a variant: the seed, names and places, how a run is watched, and how many devices share it.
-INCIDENTAL = (
-    "seed",
-    "name",
-    "paths",
-    "hydra",
-    "logger",
-    "callbacks",
-    "sweep",
-    "metrics",  # compared on the evaluations themselves, which say what they were computed with
-    "model",  # sizes that the networks' configurations repeat
-    "data.cache",
-    "data.num_workers",
-    "data.hint",
-    "data.test_path",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.threads",
-    "trainer.compile",
-    "trainer.tile",
-)
-Flat = dict[str, Any]
+SIZES = ("width", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max")  # that any generator may have
 
 
 @dataclass(frozen=True)
@@ -54,13 +32,16 @@ class Variant:
 
 def group(jobs: Iterable[Job]) -> list[Variant]:
     """The variants of a sweep, in the order in which they first come."""
+    jobs = list(jobs)
     groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        key = repr(sorted((name, repr(value)) for name, value in settings_of(job).items()))
+    settings: dict[str, Flat] = {}
+    for job, flat in zip(jobs, settings_of(jobs), strict=True):
+        key = repr(sorted((name, repr(value)) for name, value in flat.items()))
         groups.setdefault(key, []).append(job)
-    flats = [settings_of(members[0]) for members in groups.values()]
+        settings[key] = flat
+    flats = list(settings.values())
     apart = differing(flats)
-    labels = _unique([label(members[0], apart) for members in groups.values()])
+    labels = labels_of([members[0] for members in groups.values()], flats, apart)
     return [
         Variant(
             label=name,
@@ -72,27 +53,30 @@ def group(jobs: Iterable[Job]) -> list[Variant]:
     ]
 
 
-def settings_of(job: Job) -> Flat:
-    """All that makes a job's result what it is, but its seed: dotted name -> value."""
-    found = flatten(job.config)
-    kept = {name: value for name, value in found.items() if not _is_incidental(name)}
-    # Of the schedule only the length matters; the rest is how often it was looked at.
-    return {k: v for k, v in kept.items() if not k.startswith("schedule.") or k == "schedule.total_kimg"}
+def settings_of(jobs: list[Job]) -> list[Flat]:
+    """All that makes each job's result what it is, but its seed: dotted name -> value."""
+    found = [settings_of_variant(job.config) for job in jobs]
+    for settings, pictures in zip(found, pictures_of(jobs), strict=True):
+        if "data.path" in settings:
+            settings["data.path"] = pictures
+    return found
 
 
-def _is_incidental(name: str) -> bool:
-    return any(name == entry or name.startswith(entry + ".") for entry in INCIDENTAL)
+def pictures_of(jobs: list[Job]) -> list[str | None]:
+    """Where each job's pictures lie: the same text for the same pictures, another for others.
 
-
-def flatten(settings: Any, prefix: str = "") -> Flat:
-    """Nested settings to ``{"data.path": value}``."""
-    if not isinstance(settings, dict) or not settings:
-        return {prefix: settings} if prefix else {}
-    return {
-        key: value
-        for name, nested in settings.items()
-        for key, value in flatten(nested, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
+    Their content decides where every job noted it; among runs of earlier versions, the place.
+    """
+    places = [settings_of_data(job.config).get("data.path") for job in jobs]
+    contents = [job.inputs.pictures for job in jobs]
+    if None in contents:
+        return places
+    first = dict(zip(reversed(contents), reversed(places), strict=True))
+    shared = Counter(first.values())
+    return [
+        first[content] if shared[first[content]] == 1 else f"{first[content]} ({str(content)[:8]})"
+        for content in contents
+    ]
 
 
 def differing(flats: list[Flat]) -> list[str]:
@@ -108,30 +92,44 @@ def differing(flats: list[Flat]) -> list[str]:
 # ---------------------------------------------------------------------------------------------- names
 
 
-def label(job: Job, apart: list[str]) -> str:
-    """A variant's name: that of its generator where generators differ, then the other settings that differ."""
-    generator = job.config.get("generator") or {}
-    structural = [name for name in apart if name.startswith("generator.")]
-    parts = []
-    named = known_generator(generator)
-    if structural and named is not None and any(_shapes(name) for name in structural):
-        parts.append(named)
-        structural = [name for name in structural if not _shapes(name) and _belongs(name, generator, apart)]
-    flat = settings_of(job)
-    others = [name for name in apart if not name.startswith("generator.")]
-    parts += [f"{_short(name, apart)}={_value(flat[name])}" for name in (*structural, *others) if name in flat]
-    return ", ".join(parts) or named or job.name
+def labels_of(jobs: list[Job], flats: list[Flat], apart: list[str]) -> list[str]:
+    """A name for each variant: that of its generator where generators differ, then the other settings that differ.
+
+    Args:
+        jobs: one of each variant.
+        flats: the variants' settings.
+        apart: the names of those in which they differ.
+    """
+    names = [generator_name(job) for job in jobs]
+    told = len(set(names)) > 1
+    explained = explained_by(names, flats, apart) if told else set()
+    labels = []
+    for job, name, flat in zip(jobs, names, flats, strict=True):
+        parts = [name] if told and name is not None else []
+        hidden = {n for n in apart if n in explained or _is_anothers(n, job, apart)} if parts else set()
+        shown = sorted((n for n in apart if n in flat and n not in hidden), key=lambda n: not _is_structural(n))
+        parts += [f"{_short(n, apart)}={_value(flat[n])}" for n in shown]
+        labels.append(", ".join(parts) or name or job.name)
+    return _unique(labels)
 
 
-def _shapes(name: str) -> bool:
-    """Whether a setting of the generator is one of those that make the paper's variants."""
-    path = name.split(".")[1:]
-    return path[0] in STRUCTURE or path[0] in ("fourier", "embedding")
+def explained_by(names: list[str | None], flats: list[Flat], apart: list[str]) -> set[str]:
+    """Settings of generators that their names tell: no size, and the same wherever the name is."""
+    explained = {n for n in apart if _is_structural(n) and n.rpartition(".")[2] not in SIZES}
+    for name in set(names):
+        same = [flat for own, flat in zip(names, flats, strict=True) if own == name]
+        explained -= set(differing(same))
+    return explained
 
 
-def _belongs(name: str, generator: dict[str, Any], apart: list[str]) -> bool:
-    """Whether a generator has a setting and another generator of the same class could: the baseline has its own."""
-    return "generator._target_" not in apart and name.split(".")[1] in generator
+def _is_structural(setting: str) -> bool:
+    return setting.startswith("generator.")
+
+
+def _is_anothers(setting: str, job: Job, apart: list[str]) -> bool:
+    """Whether a setting of generators is none that this one could have set: the baseline has its own."""
+    own = job.config.get("generator") or {}
+    return _is_structural(setting) and ("generator._target_" in apart or setting.split(".")[1] not in own)
 
 
 def _short(name: str, apart: list[str]) -> str:
@@ -158,7 +156,6 @@ def _unique(labels: list[str]) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------- components
 
-STRUCTURE = ("_target_", "output", "blocks", "activation", "modulation")
 # Table 3 of the paper, in its order; the rest is shown where variants differ in it.
 TABLE3 = ("coordinate embedding", "Fourier features", "residual", "sine", "skip output")
 FURTHER = ("modulation", "noise", "narrow late layers")
@@ -186,40 +183,3 @@ def shown_components(variants: list[Variant]) -> list[str]:
         *TABLE3,
         *(n for n in FURTHER if len({v.components[n] for v in variants if v.components[n] is not None}) > 1),
     ]
-
-
-def signature(generator: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes a generator one of the paper's variants, whatever its sizes."""
-    fourier = generator.get("fourier")
-    return (
-        *(str(generator.get(name)) for name in STRUCTURE),
-        None if fourier is None else (fourier.get("initialization") if isinstance(fourier, dict) else None),
-        generator.get("embedding") is None,
-    )
-
-
-@cache
-def known_generators() -> dict[tuple[Any, ...], str]:
-    """signature -> name, of every file in conf/generator/."""
-    folder = conf_folder() / "generator"
-    return {signature(_composed(path.stem)): path.stem for path in sorted(folder.glob("*.yaml"), reverse=True)}
-
-
-def known_generator(generator: dict[str, Any]) -> str | None:
-    """The file in conf/generator/ that a resolved configuration came from, whatever its sizes; None if from none."""
-    return known_generators().get(signature(generator))
-
-
-def _composed(name: str) -> dict[str, Any]:
-    """A generator's file upon those that its defaults list names; interpolations stay as they are."""
-    loaded = OmegaConf.to_container(OmegaConf.load(conf_folder() / "generator" / f"{name}.yaml"), resolve=False)
-    assert isinstance(loaded, dict)
-    own: dict[str, Any] = {str(key): value for key, value in loaded.items()}
-    result: dict[str, Any] = {}
-    for base in own.pop("defaults", []):
-        if base != "_self_":
-            result |= _composed(str(base))
-    for key, value in own.items():
-        merge = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = result[key] | value if merge else value
-    return result

@@ -9,16 +9,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, cast
 
-import yaml
-
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replace_text
-from cips_lab.runs.folder import CHECKPOINTS, CONFIG, CSV, ENVIRONMENT, METRICS, OVERRIDES, STATUS, TENSORBOARD, WANDB
+from cips_lab.runs.choices import Choices, read_choices, read_overrides
+from cips_lab.runs.folder import CHECKPOINTS, CONFIG, CSV, ENVIRONMENT, METRICS, STATUS, TENSORBOARD, WANDB
+from cips_lab.runs.inputs import Inputs, read_inputs
+from cips_lab.runs.settings import read_settings
 
 State = Literal["finished", "running", "interrupted", "unfinished", "failed"]
 Record = dict[str, Any]
-# A resolved configuration holds nothing that only OmegaConf can read, and libyaml is ten times as fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Job:
         environment: environment.json; empty where there is none.
         overrides: what the command line changed, as it was written; empty where it was not recorded.
         status: what the run last said of itself (status.json); empty where it did not.
+        choices: which option of each of Hydra's groups it was composed of; empty where it was not recorded.
+        inputs: its pictures and first weights by their content.
     """
 
     folder: Path
@@ -44,6 +45,8 @@ class Job:
     environment: dict[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     status: dict[str, Any] = field(default_factory=dict)
+    choices: Choices = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=Inputs)
 
     @property
     def kimg(self) -> float:
@@ -128,22 +131,21 @@ def read_job(folder: Path, name: str | None = None) -> Job:
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder}: no run is here, for there is no {CONFIG}")
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or "total_kimg" not in (config.get("schedule") or {}):
+    config = read_settings(path)
+    if "total_kimg" not in (config.get("schedule") or {}):
         raise UserError(f"{path} is not the configuration of a run: it has no schedule.total_kimg")
     records = read_lines(folder / METRICS)
     return Job(
         folder=folder,
         name=name or str(config.get("name") or folder.name),
-        config=cast(dict[str, Any], config),
+        config=config,
         training=[r for r in records if "extractor" not in r],
         evaluations=[r for r in records if "extractor" in r],
         environment=_mapping(folder / ENVIRONMENT),
-        overrides=_overrides(folder),
+        overrides=read_overrides(folder),
         status=_mapping(folder / STATUS),
+        choices=read_choices(folder),
+        inputs=read_inputs(folder),
     )
 
 
@@ -216,16 +218,3 @@ def _mapping(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _overrides(folder: Path) -> tuple[str, ...]:
-    """overrides.yaml, a list of the command line's; also where Hydra's own output_subdir holds it."""
-    for path in (folder / OVERRIDES, folder / ".hydra" / OVERRIDES):
-        if path.exists():
-            try:
-                found = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-            except yaml.YAMLError:
-                continue
-            if isinstance(found, list):
-                return tuple(str(entry) for entry in found)
-    return ()

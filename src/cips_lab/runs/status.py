@@ -1,4 +1,4 @@
-"""What a run folder says of the run's state: `status.json`, and `overrides.yaml`, the command line that made it.
+"""What a run last said of its state: `status.json`.
 
 Nothing heavy is imported: a sweep reads these of all its jobs.
 """
@@ -7,12 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replace_text
 from cips_lab.processes.supervisor import tell_supervisor
-from cips_lab.runs.folder import OVERRIDES, STATUS
+from cips_lab.runs.folder import STATUS
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
@@ -41,11 +39,6 @@ def write_status(
     """
     content = {"state": state, "kimg": kimg, "error": error, "value": value}
     replace_text(folder / STATUS, json.dumps(content) + "\n")
-
-
-def write_overrides(folder: Path, overrides: list[str]) -> None:
-    """overrides.yaml: a list of what the command line, or the sweep, changed."""
-    replace_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(overrides)))
 
 
 def record_end(folder: Path, error: BaseException, first: bool) -> None:

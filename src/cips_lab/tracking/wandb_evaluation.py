@@ -9,6 +9,7 @@ from cips_lab.files.secrets import redact_settings
 from cips_lab.interop.native import generator_file
 from cips_lab.metrics.evaluator import Real, Results
 from cips_lab.metrics.results import curves
+from cips_lab.runs.choices import composed_choices
 from cips_lab.runs.folder import CHECKPOINTS, GENERATOR, SCORES, kimg_of
 from cips_lab.tracking.wandb_artifacts import (
     EVALUATION,
@@ -23,8 +24,7 @@ from cips_lab.tracking.wandb_artifacts import (
 from cips_lab.tracking.wandb_run import (
     RunLogger,
     check_artifacts,
-    choices,
-    read_settings,
+    settings_of,
     start,
 )
 
@@ -47,9 +47,10 @@ def record_evaluation(cfg: DictConfig, output: Path, real: Real, results: Result
     run = checkpoint.parents[1] if checkpoint is not None else None
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    config: dict[str, Any] = {"evaluation": redact_settings(settings), "choices": choices()}
+    chosen = composed_choices()
+    config: dict[str, Any] = {"evaluation": redact_settings(settings), "choices": chosen}
     if run is not None:
-        config = redact_settings(read_settings(run)) | config
+        config = redact_settings(settings_of(run)) | config
     source = run or Path(str(cfg.ckpt or cfg.samples))
     logger = start(
         output.resolve().parent,
@@ -57,7 +58,12 @@ def record_evaluation(cfg: DictConfig, output: Path, real: Real, results: Result
         entity=options.entity,
         name=f"evaluate {source.name}",
         group=options.group,
-        tags=[str(cfg.metrics.extractor), choices().get("data", "data"), f"{results['resolution']}px", *options.tags],
+        tags=[
+            str(cfg.metrics.extractor),
+            composed_choices().get("data", "data"),
+            f"{results['resolution']}px",
+            *options.tags,
+        ],
         job_type="evaluate",
         config=config,
         identity=None,

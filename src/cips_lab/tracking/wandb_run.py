@@ -16,18 +16,18 @@ from typing import Any
 from urllib.parse import urlparse
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from cips_lab.errors import UserError
-from cips_lab.files import untrusted
 from cips_lab.files.names import printable
 from cips_lab.files.secrets import redact_arguments, redact_settings
 from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import replace_text
 from cips_lab.metrics.registry import of_key
-from cips_lab.runs.folder import CONFIG, ENVIRONMENT, WANDB
+from cips_lab.runs.choices import composed_choices
+from cips_lab.runs.folder import CONFIG, ENVIRONMENT, WANDB, is_run
+from cips_lab.runs.settings import read_settings
 
 ARTIFACTS = ("auto", "none", "best", "all")
 MEDIA = {"samples": "generated"}  # W&B's name of a picture in its section: samples/generated beside samples/real
@@ -135,8 +135,8 @@ def wandb_logger(
     check_artifacts(artifacts)
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         return RunLogger(None, folder, project, artifacts)
-    settings = read_settings(folder)
-    chosen = choices()
+    settings = settings_of(folder)
+    chosen = composed_choices()
     config = redact_settings(settings) | {"choices": chosen, "environment": read_environment(folder)}
     if "generator" in chosen:
         config["variant"] = chosen["generator"]
@@ -227,25 +227,15 @@ def identity_of(folder: Path) -> str:
     return identity
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
+def settings_of(folder: Path) -> dict[str, Any]:
     """config.yaml of a run folder; empty where there is none."""
-    path = folder / CONFIG
-    return untrusted.read_settings(path) if path.exists() else {}
+    return read_settings(folder / CONFIG) if is_run(folder) else {}
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
     """environment.json of a run folder; empty where there is none."""
     path = folder / ENVIRONMENT
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def choices() -> dict[str, str]:
-    """Which option of each group was composed: ``{"generator": "cips_ne", "data": "blue_marble", ...}``."""
-    if not HydraConfig.initialized():
-        return {}
-    composed = OmegaConf.to_container(HydraConfig.get().runtime.choices)
-    assert isinstance(composed, dict)
-    return {str(k): str(v) for k, v in composed.items() if v is not None and not str(k).startswith("hydra/")}
 
 
 def sweep_of(folder: Path, settings: dict[str, Any]) -> str | None:

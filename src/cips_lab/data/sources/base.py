@@ -79,6 +79,10 @@ class ImageSource(ABC):
                 digest.update(hashlib.sha256(stream.read()).digest())
         return digest.hexdigest()
 
+    def identity(self) -> str:
+        """Hexadecimal digits that are the same for the same pictures, wherever they lie and however they came there."""
+        return self.fingerprint()
+
     def read(self, index: int) -> Image.Image:
         """Decode picture `index` in [0, len) to RGB at its own size, see `cips_lab.data.decode.decode`.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from cips_lab.data.identity import identity
 from cips_lab.data.sources.base import ImageSource, endings, files_left_out, full_path, sort_out
 from cips_lab.data.sources.foreign import what_else
 from cips_lab.errors import UserError
@@ -68,6 +69,10 @@ class FolderSource(ImageSource):
                 ) from error
             digest.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
         return digest.hexdigest()
+
+    def identity(self) -> str:
+        """From names, sizes and contents, see `cips_lab.data.identity`."""
+        return identity(self.path, self.files)
 
 
 def _files_below(root: Path, option: str) -> Iterator[str]:
