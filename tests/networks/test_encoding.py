@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
-from cips_lab.networks.encoding import CoordinateEmbedding, FourierFeatures, PositionalEncoding
+from cips_lab.networks.encoding import CoordinateEmbedding, EncodingPart, FourierFeatures, Inputs, PositionalEncoding
+from cips_lab.networks.modulated import PixelLayer
 
 
 @pytest.mark.parametrize("initialization", ["uniform", "siren"])
@@ -150,18 +152,60 @@ def test_an_unknown_lookup() -> None:
 def test_the_concatenation(lookup: str) -> None:
     fourier, embedding = FourierFeatures(6), CoordinateEmbedding(8, 3, lookup=lookup)
     coords = torch.rand(11, 2)
-    both = PositionalEncoding(fourier, embedding)
+    both = PositionalEncoding({"fourier": fourier, "embedding": embedding})
     assert both.features == 9
     assert torch.equal(both(coords), torch.cat([fourier(coords), embedding(coords)], dim=1))
-    assert both.train().reads_table_directly()
-    assert both.eval().reads_table_directly() == (lookup == "aligned")
-    only_fourier, only_embedding = PositionalEncoding(fourier, None), PositionalEncoding(None, embedding)
+    both.train()
+    assert embedding.reads_table_directly()
+    both.eval()
+    assert embedding.reads_table_directly() == (lookup == "aligned")
+    only_fourier = PositionalEncoding({"fourier": fourier, "embedding": None})
+    only_embedding = PositionalEncoding({"fourier": None, "embedding": embedding})
     assert (only_fourier.features, only_embedding.features) == (6, 3)
     assert torch.equal(only_fourier(coords), fourier(coords))
     assert torch.equal(only_embedding(coords), embedding(coords))
-    assert not only_fourier.reads_table_directly()
+    assert only_fourier.embedding is None
 
 
 def test_neither_is_refused() -> None:
     with pytest.raises(ValueError, match="Fourier features, a coordinate embedding"):
-        PositionalEncoding(None, None)
+        PositionalEncoding({"fourier": None, "embedding": None})
+
+
+class Polar(EncodingPart):
+    """A newcomer's part: the distance from the middle, and a bias of its own at every native pixel."""
+
+    features = 2
+
+    def __init__(self, resolution: int) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor([2.0]))
+        self.offset = torch.nn.Parameter(torch.randn(resolution**2, 1))
+
+    def inputs(self, native: bool) -> Inputs:
+        return Inputs(shared=(self.scale,), by_row=(self.offset,)) if native else Inputs(shared=(self.scale,))
+
+    def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
+        radius = coords.norm(dim=-1, keepdim=True) * inputs.shared[0]
+        return torch.cat([radius, inputs.by_row[0] if inputs.by_row else torch.zeros_like(radius)], dim=-1)
+
+
+def test_a_new_part_is_one_class() -> None:
+    """Its shared tensors and its rows go through the tiles, forward and backward, beside the parts that were there."""
+    torch.manual_seed(0)
+    generator = CIPSGenerator(8, width=8, z_dim=4, w_dim=4, mapping_layers=1, fourier={"features": 3}, embedding=None)
+    polar = Polar(8)
+    generator.encoding = PositionalEncoding({"fourier": generator.encoding.fourier, "polar": polar})
+    generator.first = PixelLayer(generator.encoding.features, 8, 4)
+    w, seed = torch.randn(2, 4), torch.tensor([0, 0])
+    native = generator.encoding.inputs(native=True)
+    encoded = generator.encoding.encode(generator.native_coords, native)
+    assert torch.equal(encoded[:, 4:], polar.offset)
+    at_once = generator.run(generator.program(w), encoded, generator.native_coords, seed).unflatten(2, (8, 8))
+    inputs = [polar.scale, polar.offset, generator.encoding.fourier.weight]
+    expected = torch.autograd.grad(at_once.square().sum(), inputs)
+    tiled = generator.synthesize_native(w, tile=13)
+    torch.testing.assert_close(tiled, at_once, atol=1e-5, rtol=1e-5)
+    for actual, wanted in zip(torch.autograd.grad(tiled.square().sum(), inputs), expected, strict=True):
+        assert float(wanted.abs().max()) > 0
+        torch.testing.assert_close(actual, wanted, atol=1e-4, rtol=1e-4)

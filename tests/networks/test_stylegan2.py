@@ -1,6 +1,7 @@
 """StyleGAN2Generator against naive formulas: the weights of each sample, zero insertion, parameter counts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cips_lab.configuration import conf_folder
 from cips_lab.networks.coordinates import image_grid
@@ -360,18 +363,22 @@ def test_device_is_followed() -> None:
         assert generator.mix(w, w, torch.tensor([1, 2], device="cpu")).device.type == "cuda"
 
 
-def test_no_float64_on_mps(generator: StyleGAN2Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MPS has no float64, which the hash of the noise uses: for such a device it must be computed on the CPU."""
-    places = []
+@pytest.mark.parametrize("seed", [3, torch.tensor([3, 4])])
+def test_noise_takes_no_float64_on_its_device(generator: StyleGAN2Generator, seed: int | Tensor) -> None:
+    """MPS has none. The device `meta` stands for it: coordinates may be rounded from float64 on the CPU, no more."""
+    seen: set[tuple[str, torch.dtype]] = set()
 
-    def hash_of(keys: Tensor, layer: int, seed: int) -> Tensor:
-        places.append(keys.device.type)
-        raise InterruptedError  # the rest needs the device
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            seen.update((t.device.type, t.dtype) for t in tree_leaves(result) if isinstance(t, Tensor))
+            return result
 
-    monkeypatch.setattr("cips_lab.networks.stylegan2.pixel_noise", hash_of)
-    with pytest.raises(InterruptedError):
-        generator._noise(3, 0, torch.device("mps"))
-    assert places == ["cpu"]
+    with Watch():
+        noise = generator._noise(3, seed, torch.device("meta"))
+    assert noise is not None
+    assert ("meta", torch.float32) in seen
+    assert ("meta", torch.float64) not in seen
 
 
 def test_autocast_keeps_demodulation_in_float32(generator: StyleGAN2Generator) -> None:

@@ -23,7 +23,7 @@ def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tens
     parts = [] if generator.encoding.fourier is None else [generator.encoding.fourier(coords)]
     if generator.encoding.embedding is not None:
         embedding = generator.encoding.embedding
-        direct = generator.encoding.reads_table_directly()
+        direct = embedding.reads_table_directly()
         parts.append(embedding.table * embedding.lr_multiplier if direct else embedding(coords))
     rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
     return rgb.unflatten(2, (generator.resolution, generator.resolution))

@@ -15,8 +15,24 @@ from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 
 RESOLUTION = 16
-CIPS_VARIANTS = ("cips", "cips_base", "cips_ne", "cips_no_fourier", "cips_residual", "cips_sine", "siren")
-VARIANTS = (*CIPS_VARIANTS, "stylegan2")
+
+
+@functools.cache
+def composed(name: str) -> dict[str, Any]:
+    """conf/generator/NAME.yaml, resolved, at the tests' size."""
+    overrides = [f"generator={name}", f"resolution={RESOLUTION}", "name=test"]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", overrides).generator
+    # The nodes' interpolations end at the root, so resolve before the group is cut off.
+    options: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return options | {option: value for option, value in SMALL.items() if option in options}
+
+
+# Of whatever options a generator has; in CIPS the encoding's sizes follow from the width.
+SMALL = {"z_dim": 8, "w_dim": 12, "mapping_layers": 2, "width": 16, "channel_base": 128, "channel_max": 16}
+# Whoever adds a file adds a variant: there is no list to touch.
+VARIANTS = tuple(sorted(path.stem for path in (conf_folder() / "generator").glob("*.yaml")))
+CIPS_VARIANTS = tuple(name for name in VARIANTS if composed(name)["_target_"].endswith(".CIPSGenerator"))
 
 # (variant, options) pairs for parametrised tests. Beside the paper's variants with and without noise: the options that
 # no variant sets, and official widths at a resolution where they do change, so that residual blocks need a projection.
@@ -34,18 +50,6 @@ CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"resolution": 128, "widths": "official", "output": "skip", "embedding": None},
     ),
 }
-
-
-@functools.cache
-def composed(name: str) -> dict[str, Any]:
-    """conf/generator/NAME.yaml, resolved, at the tests' size."""
-    small = ["z_dim=8", "w_dim=12", "mapping_layers=2"]
-    small += ["channel_base=128", "channel_max=16"] if name == "stylegan2" else ["width=16"]
-    overrides = [f"generator={name}", f"resolution={RESOLUTION}", "name=test", *(f"generator.{s}" for s in small)]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", overrides).generator
-    # The nodes' interpolations end at the root, so resolve before the group is cut off.
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
 def build(name: str, seed: int = 0, **options: Any) -> CIPSGenerator | StyleGAN2Generator:

@@ -1,6 +1,6 @@
 """Train two iterations on the CPU under Lightning and print how far the resident memory rose, in bytes.
 
-    MALLOC_MMAP_THRESHOLD_=65536 python tests/training/one_iteration.py tiled|untiled override ...
+    MALLOC_MMAP_THRESHOLD_=65536 python tests/planning/one_iteration.py tiled|untiled override ...
 
 Run by test_planning.py in a process of its own. The threshold makes the C library hand every freed tensor back at once,
 so that the resident memory is what is alive.
@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from cips_lab.configuration import build, conf_folder
 from cips_lab.launch.run import quiet_libraries
-from cips_lab.networks.cips import to_images
 from cips_lab.training.gan import GAN
 
 
@@ -57,8 +56,7 @@ def train(cfg: DictConfig, untiled: bool) -> None:
         micro_batch=cfg.micro_batch,
     )
     if untiled:
-        size, generator = cfg.resolution, gan.generator
-        gan._synthesize = lambda w, seed: to_images(generator.synthesis(w, generator.native_coords, seed), size, size)
+        gan._synthesize = gan.generator.synthesize_at_once
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=cfg.trainer.precision,

@@ -14,16 +14,16 @@ from cips_lab.files.whole import replacing
 from cips_lab.interop import official
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.generator import Generator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.runs.folder import GENERATOR, TRAINING, checkpoint_folders
 
 # Only these are built from a file's header: a file from elsewhere must not name code to run.
-GENERATORS: dict[str, type[CIPSGenerator] | type[StyleGAN2Generator]] = {
+GENERATORS: dict[str, type[Generator]] = {
     "cips_lab.networks.cips.CIPSGenerator": CIPSGenerator,
     "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
 }
 FORMAT = "cips_lab.generator.1"
-Generator = CIPSGenerator | StyleGAN2Generator
 
 
 def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any], kimg: float) -> None:

@@ -1,7 +1,7 @@
 """CIPS: an MLP from a pixel's coordinate and one style vector to its colour (Anokhin et al., CVPR 2021, section 3)."""
 
 import math
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,38 +9,23 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.encoding import (
+    EMBEDDING,
+    FOURIER,
     CoordinateEmbedding,
+    EmbeddingOptions,
     FourierFeatures,
+    FourierOptions,
+    Inputs,
     Lookup,
     PositionalEncoding,
-    fourier_features,
+    filled,
 )
 from cips_lab.networks.equalized import EqualizedLinear
+from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import MappingNetwork
 from cips_lab.networks.modulated import Activation, Affine, Layer, ModulatedLinear, PixelLayer, run_layer
 from cips_lab.networks.noise import pixel_keys
 from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tiled
-
-
-class FourierOptions(TypedDict, total=False):
-    """features: their number, None for the generator's width; initialization, scale: as `FourierFeatures`."""
-
-    features: int | None
-    initialization: Literal["uniform", "siren"]
-    scale: float
-
-
-class EmbeddingOptions(TypedDict, total=False):
-    """features: length of each vector, None for the generator's width; std, lr_multiplier: as `CoordinateEmbedding`."""
-
-    features: int | None
-    std: float
-    lr_multiplier: float
-
-
-def filled(options: FourierOptions | EmbeddingOptions, width: int) -> dict[str, Any]:
-    """Options with their number of features, which is the generator's width where none is given."""
-    return {**options, "features": options.get("features") or width}
 
 
 class PixelBlock(nn.Module):
@@ -80,8 +65,8 @@ def official_widths(width: int, pairs: int, blocks: Literal["plain", "residual"]
     return [max(1, width >> halving) for halving in halvings[:pairs]]
 
 
-class CIPSGenerator(nn.Module):
-    """Style and coordinates to colours; no operation sees two pixels at once.
+class CIPSGenerator(Generator):
+    """Style and coordinates to colours; no operation sees two pixels at once. By default it is the paper's model.
 
     The encoding enters a first layer, then log2(R) - 1 pairs of layers. With ``output="skip"`` an RGB image is read
     after every pair and the image is their sum (CIPS); with ``output="last"`` it is read once (CIPS-base).
@@ -91,8 +76,8 @@ class CIPSGenerator(nn.Module):
         width: features of every hidden layer (of the widest, with official widths).
         z_dim, w_dim: sizes of the latent and of the style.
         mapping_layers, mapping_lr_multiplier: of the mapping network.
-        fourier: options of the Fourier features, or None (the "no Fourier features" variant).
-        embedding: options of the coordinate embedding, or None (CIPS-NE).
+        fourier: options of the Fourier features; None leaves them out (the "no Fourier features" variant).
+        embedding: options of the coordinate embedding; None leaves it out (CIPS-NE).
         widths: ``constant`` (45.9 M parameters at 256, the paper's) or ``official`` (the released code's, 44.3 M).
         output: ``skip`` or ``last``.
         blocks: ``plain`` or ``residual``.
@@ -115,8 +100,8 @@ class CIPSGenerator(nn.Module):
         w_dim: int = 512,
         mapping_layers: int = 8,
         mapping_lr_multiplier: float = 0.01,
-        fourier: FourierOptions | None = None,
-        embedding: EmbeddingOptions | None = None,
+        fourier: FourierOptions | None = FOURIER,
+        embedding: EmbeddingOptions | None = EMBEDDING,
         widths: Literal["constant", "official"] = "constant",
         output: Literal["skip", "last"] = "skip",
         blocks: Literal["plain", "residual"] = "plain",
@@ -140,13 +125,17 @@ class CIPSGenerator(nn.Module):
         self.z_dim = z_dim
         self.w_dim = w_dim
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
-        fourier_part = None if fourier is None else FourierFeatures(**filled(fourier, width))
-        embedding_part = None
-        if embedding is not None:
-            embedding_part = CoordinateEmbedding(resolution, lookup=embedding_lookup, **filled(embedding, width))
-        self.encoding = PositionalEncoding(fourier_part, embedding_part)
+        self.encoding = PositionalEncoding(
+            {
+                "fourier": None if fourier is None else FourierFeatures(**filled(fourier, width)),
+                "embedding": None
+                if embedding is None
+                else CoordinateEmbedding(resolution, lookup=embedding_lookup, **filled(embedding, width)),
+            }
+        )
 
         pairs = resolution.bit_length() - 2  # log2(R) - 1
+        self.num_layers = 1 + 2 * pairs  # an RGB image is read with the style of the layer before it
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
 
         def layer(in_features: int, out_features: int) -> PixelLayer:
@@ -182,10 +171,6 @@ class CIPSGenerator(nn.Module):
     native_coords: Tensor
 
     # ---------------------------------------------------------------- styles
-
-    def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull styles [..., w_dim] towards the tracked mean; psi = 1 changes nothing, 0 gives the mean."""
-        return self.mapping.truncate(w, psi)
 
     def program(self, w: Tensor) -> PixelProgram:
         """Fill the styles in: every modulated weight B-hat, made once however many pixels follow.
@@ -282,9 +267,9 @@ class CIPSGenerator(nn.Module):
         rgb = self._tiled(w, self.native_coords, noise_seed, tile, keep, native=True)
         return rgb.unflatten(2, (self.resolution, self.resolution))
 
-    def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """Latents [B, z_dim], standard normal -> images [B, 3, R, R], values about [-1, 1]."""
-        return self.synthesize_native(self.mapping(z), noise_seed)
+    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
+        rgb = self.synthesis(w, self.native_coords, noise_seed)
+        return rgb.mT.unflatten(2, (self.resolution, self.resolution))
 
     @torch.no_grad()
     def render(self, w: Tensor, grid: Tensor, tile: Tile = "auto", noise_seed: int | Tensor = 0) -> Tensor:
@@ -306,45 +291,40 @@ class CIPSGenerator(nn.Module):
         rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, None, native=False)
         return rgb.unflatten(2, (height, width))
 
+    def tile_pixels(self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None) -> int:
+        return choose_tile(tile, self.resolution**2, batch, self.width, device, free_bytes)
+
+    def compile_synthesis(self) -> None:
+        # What runs once a tile; tiles are of equal size, so that it is compiled once.
+        self.run = torch.compile(self.run)  # type: ignore[method-assign]
+
     def _tiled(
         self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, keep: int | None, *, native: bool
     ) -> Tensor:
-        """[B, 3, P] for shared coordinates [P, 2]. On the native grid the table's rows are read directly."""
-        encoding = self.encoding
-        direct = native and encoding.reads_table_directly()
+        """[B, 3, P] for shared coordinates [P, 2], those of the native grid or any others.
+
+        Everything that wants a gradient goes through the engine: the encoding's parameters, and the program's tensors
+        or, where styles differ from pixel to pixel, the styles, which are then filled in tile by tile.
+        """
+        encoding = self.encoding.inputs(native)
         per_pixel = w.dim() == 3
-        leaves, structure = tree_flatten(None if per_pixel else self.program(w))
-        fourier = encoding.fourier
-        frequencies = [None, None] if fourier is None else [fourier.weight, fourier.bias]
-        table = None if encoding.embedding is None else encoding.embedding.table
+        shared, of_shared = tree_flatten(([part.shared for part in encoding], None if per_pixel else self.program(w)))
+        by_row, of_rows = tree_flatten(([part.by_row for part in encoding], w.transpose(0, 1) if per_pixel else None))
 
         def synthesize(shared: Tensors, by_row: Tensors, rows: slice) -> Tensor:
-            weight, bias, whole_table, *program = shared
-            styles, table_rows = by_row
-            here = coords[rows]
-            parts = []
-            if weight is not None and bias is not None:
-                parts.append(fourier_features(here, weight, bias))
-            if table_rows is not None and encoding.embedding is not None:
-                parts.append(encoding.embedding.scaled(table_rows))
-            elif encoding.embedding is not None and whole_table is not None:
-                parts.append(encoding.embedding.interpolate(here, whole_table))
-            # Styles that differ from pixel to pixel are filled in tile by tile.
-            filled = self.program(styles.transpose(0, 1)) if styles is not None else tree_unflatten(program, structure)
-            return self.run(filled, torch.cat(parts, dim=-1), here, noise_seed)
+            whole, program = tree_unflatten(shared, of_shared)
+            cut, styles = tree_unflatten(by_row, of_rows)
+            encoding = self.encoding.encode(coords[rows], [Inputs(*own) for own in zip(whole, cut, strict=True)])
+            program = self.program(styles.transpose(0, 1)) if per_pixel else program
+            return self.run(program, encoding, coords[rows], noise_seed)
 
         return synthesize_tiled(
             synthesize,
-            shared=[*frequencies, None if direct else table, *leaves],
-            by_row=[w.transpose(0, 1) if per_pixel else None, table if direct else None],
+            shared=shared,
+            by_row=by_row,
             pixels=len(coords),
             tile=choose_tile(tile, len(coords), len(w), self.width, w.device),
             may_shrink=tile == "auto",
             graph_bytes=4 * len(w) * len(coords) * self.features_per_pixel,
             keep=keep,
         )
-
-
-def to_images(rgb: Tensor, height: int, width: int) -> Tensor:
-    """Pixel lists [B, H * W, 3], as `synthesis` gives them, -> images [B, 3, H, W] (a view)."""
-    return rgb.mT.unflatten(2, (height, width))

@@ -1,7 +1,12 @@
-"""What the generator is told about a pixel: Fourier features e_fo, coordinate embedding e_co (paper, section 3)."""
+"""What the generator is told about a pixel: Fourier features e_fo, coordinate embedding e_co (paper, section 3).
+
+Each is an `EncodingPart`; another one is one more class here, and one more entry where `CIPSGenerator` lists its parts.
+"""
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +15,49 @@ from torch import Tensor, nn
 Lookup = Literal["aligned", "official"]
 
 
-def fourier_features(coords: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """sin(B (x, y) + b): [..., 2] -> [..., features], in float32 always: 8 bits cannot tell two pixels apart."""
-    with torch.autocast(coords.device.type, enabled=False):
-        return torch.sin(F.linear(coords.float(), weight.float(), bias.float()))
+class Inputs(NamedTuple):
+    """The parameters that an encoding is computed from, apart from the coordinates.
+
+    They are handed over, not read from the module, so that pixels can be encoded in tiles: a tile is given copies of
+    the shared tensors and its own rows of the others, and the gradients of both come back (see `tiling`).
+    """
+
+    shared: Sequence[Tensor] = ()  # what every pixel needs the whole of
+    by_row: Sequence[Tensor] = ()  # what pixel i needs row i of: [P, ...]
 
 
-class FourierFeatures(nn.Module):
+class EncodingPart(nn.Module, ABC):
+    """One function of the coordinates, whose values are concatenated with those of the other parts.
+
+    Attributes:
+        features: length of what it gives for a pixel.
+    """
+
+    features: int
+
+    @abstractmethod
+    def inputs(self, native: bool) -> Inputs:
+        """The parameters that `encode` needs.
+
+        Args:
+            native: whether it is the whole native grid, row by row, that will be encoded, so that what is stored for
+                each native pixel may be handed over by row.
+        """
+
+    @abstractmethod
+    def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
+        """Coordinates [..., 2] and `inputs`, or a tile's [P, 2] and share of them -> [..., features].
+
+        A pixel's result depends on its coordinates, its rows and the shared tensors alone, and is float32 or wider
+        under any autocast wherever coordinates enter: 8 bits cannot tell two pixels apart.
+        """
+
+    def forward(self, coords: Tensor) -> Tensor:
+        """[..., 2] -> [..., features]."""
+        return self.encode(coords, self.inputs(native=False))
+
+
+class FourierFeatures(EncodingPart):
     """e_fo(x, y) = sin(B (x, y) + b), with B and b learned (paper, equation 1, and the bias of the released code).
 
     Args:
@@ -30,6 +71,7 @@ class FourierFeatures(nn.Module):
         self, features: int, initialization: Literal["uniform", "siren"] = "uniform", scale: float = 1.0
     ) -> None:
         super().__init__()
+        self.features = features
         self.weight = nn.Parameter(torch.empty(features, 2))
         self.bias = nn.Parameter(torch.empty(features))
         if initialization == "uniform":
@@ -43,12 +85,16 @@ class FourierFeatures(nn.Module):
         with torch.no_grad():
             self.weight.mul_(scale)
 
-    def forward(self, coords: Tensor) -> Tensor:
-        """[..., 2] -> [..., features]."""
-        return fourier_features(coords, self.weight, self.bias)
+    def inputs(self, native: bool) -> Inputs:
+        return Inputs(shared=(self.weight, self.bias))
+
+    def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
+        weight, bias = inputs.shared
+        with torch.autocast(coords.device.type, enabled=False):
+            return torch.sin(F.linear(coords.float(), weight.float(), bias.float()))
 
 
-class CoordinateEmbedding(nn.Module):
+class CoordinateEmbedding(EncodingPart):
     """e_co: one learned vector for every native pixel, interpolated bilinearly in between (paper, section 3).
 
     Args:
@@ -74,18 +120,27 @@ class CoordinateEmbedding(nn.Module):
         super().__init__()
         if lookup not in ("aligned", "official"):
             raise ValueError(f"embedding_lookup must be aligned or official, not {lookup!r}")
+        self.features = features
         self.resolution = resolution
         self.lookup = lookup
         self.lr_multiplier = lr_multiplier
         # Row-major: y * R + x. The vectors are lr_multiplier times the rows.
         self.table = nn.Parameter(torch.randn(resolution * resolution, features) * (std / lr_multiplier))
 
-    def forward(self, coords: Tensor) -> Tensor:
-        """[..., 2] -> [..., features]. Beyond the training square the border's vectors go on."""
-        return self.interpolate(coords, self.table)
+    def reads_table_directly(self) -> bool:
+        """Whether native pixel i is row i of the table: not so where `official` is to be had outside training."""
+        return self.training or self.lookup == "aligned"
+
+    def inputs(self, native: bool) -> Inputs:
+        return Inputs(by_row=(self.table,)) if native and self.reads_table_directly() else Inputs(shared=(self.table,))
+
+    def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
+        if inputs.by_row:
+            return self.scaled(inputs.by_row[0])
+        return self.interpolate(coords, inputs.shared[0])
 
     def interpolate(self, coords: Tensor, table: Tensor) -> Tensor:
-        """As `forward`, from any table [R * R, features]."""
+        """[..., 2] -> [..., features] from a table [R * R, features]; beyond the square the border's vectors go on."""
         last = self.resolution - 1
         if self.lookup == "aligned":
             position = (coords.float() + 1) * (0.5 * last)
@@ -112,26 +167,62 @@ class CoordinateEmbedding(nn.Module):
 
 
 class PositionalEncoding(nn.Module):
-    """[e_fo, e_co]: the concatenation that enters the first layer; either part may be missing, not both."""
+    """The concatenation of all parts, which enters the first layer.
 
-    def __init__(self, fourier: FourierFeatures | None, embedding: CoordinateEmbedding | None) -> None:
+    Args:
+        parts: by their names in a state dict, in the order of concatenation; None for one that is left out.
+
+    Raises:
+        ValueError: all of them are.
+    """
+
+    def __init__(self, parts: Mapping[str, EncodingPart | None]) -> None:
         super().__init__()
-        if fourier is None and embedding is None:
+        if not any(part is not None for part in parts.values()):
             raise ValueError("the generator needs Fourier features, a coordinate embedding, or both: not neither")
-        self.fourier = fourier
-        self.embedding = embedding
-        self.features = sum(
-            size
-            for size in (
-                fourier.weight.shape[0] if fourier is not None else 0,
-                embedding.table.shape[1] if embedding is not None else 0,
-            )
-        )
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.features = sum(part.features for part in self.parts())
+
+    def parts(self) -> list[EncodingPart]:
+        """Those that are there."""
+        return [part for part in self.children() if isinstance(part, EncodingPart)]
 
     def forward(self, coords: Tensor) -> Tensor:
         """[..., 2] -> [..., features]."""
-        return torch.cat([part(coords) for part in (self.fourier, self.embedding) if part is not None], dim=-1)
+        return self.encode(coords, self.inputs(native=False))
 
-    def reads_table_directly(self) -> bool:
-        """Whether native pixel i is row i of the table: not so where `official` is to be had outside training."""
-        return self.embedding is not None and (self.training or self.embedding.lookup == "aligned")
+    def inputs(self, native: bool) -> list[Inputs]:
+        """Those of every part, see `EncodingPart.inputs`."""
+        return [part.inputs(native) for part in self.parts()]
+
+    def encode(self, coords: Tensor, inputs: Sequence[Inputs]) -> Tensor:
+        """See `EncodingPart.encode`."""
+        parts = zip(self.parts(), inputs, strict=True)
+        return torch.cat([part.encode(coords, own) for part, own in parts], dim=-1)
+
+
+class FourierOptions(TypedDict, total=False):
+    """features: their number, None for the generator's width; initialization, scale: as `FourierFeatures`."""
+
+    features: int | None
+    initialization: Literal["uniform", "siren"]
+    scale: float
+
+
+class EmbeddingOptions(TypedDict, total=False):
+    """features: length of each vector, None for the generator's width; std, lr_multiplier: as `CoordinateEmbedding`."""
+
+    features: int | None
+    std: float
+    lr_multiplier: float
+
+
+# What the paper's model has: all options at the defaults of their classes.
+FOURIER = FourierOptions()
+EMBEDDING = EmbeddingOptions()
+
+
+def filled(options: FourierOptions | EmbeddingOptions, width: int) -> dict[str, Any]:
+    """Options with their number of features, which is the generator's width where none is given."""
+    return {**options, "features": options.get("features") or width}

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.equalized import EqualizedLinear, scaled_leaky_relu
+from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import MappingNetwork
 from cips_lab.networks.noise import pixel_keys, pixel_noise
 from cips_lab.networks.resample import blur, blur_kernel
+from cips_lab.networks.tiling import Tile
 
 DEMODULATION_EPSILON = 1e-8
 
@@ -131,7 +133,7 @@ class ToRGB(nn.Module):
             return y + upsample(rgb)
 
 
-class StyleGAN2Generator(nn.Module):
+class StyleGAN2Generator(Generator):
     """Latents to images by convolutions, from a learned 4 x 4 constant; used like `CIPSGenerator`.
 
     What it cannot do is synthesise free coordinates: a pixel depends on its neighbours, so `synthesis` and `render`
@@ -144,8 +146,8 @@ class StyleGAN2Generator(nn.Module):
         channel_base, channel_max: channels at resolution r are ``min(channel_max, channel_base / r)``; the defaults
             are configuration F (512 up to 64 pixels, then 256 at 128, 128 at 256), the same as the discriminator's.
         noise: add per-pixel noise after each convolution: a hash of pixel, layer and `noise_seed`, with no state.
-        mixing_probability: share of the training samples that get two styles. The module only keeps it, for training
-            code to read and to apply with `mix`; 0 here as in CIPS's recipe, 0.9 in StyleGAN2's.
+        mixing_probability: share of the training samples that get two styles (see `Generator.training_styles`); 0 as
+            in CIPS's recipe, 0.9 in StyleGAN2's.
 
     Attributes:
         num_layers: styles that one image takes, ``2 log2(R) - 2``; layer i of the convolutions takes style i, and
@@ -189,36 +191,15 @@ class StyleGAN2Generator(nn.Module):
             self.layers.append(StyledLayer(b, b, w_dim, upsample=False, noise=noise))
         self.to_rgb = nn.ModuleList(ToRGB(c, w_dim) for c in channels)
 
-    def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Truncation: styles [B, ..., w_dim] towards their tracked mean; psi 1 changes nothing, 0 is the mean."""
-        return self.mapping.truncate(w, psi)
-
-    def mix(self, w_first: Tensor, w_second: Tensor, crossover: int | Tensor) -> Tensor:
-        """Style mixing (Karras et al. 2019, section 3.1).
-
-        Args:
-            w_first, w_second: styles [B, w_dim].
-            crossover: layers below it take the first style, the others the second: one integer in [0, num_layers]
-                for all samples, or [B] integers, one for each.
-
-        Returns:
-            [B, num_layers, w_dim], for `synthesize_native`.
-        """
-        layers = torch.arange(self.num_layers, device=w_first.device)[:, None]
-        if isinstance(crossover, Tensor):
-            crossover = crossover.to(w_first.device).view(-1, 1, 1)
-        return torch.where(layers < crossover, w_first[:, None], w_second[:, None])
-
-    def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """Latents [B, z_dim], standard normal -> images [B, 3, R, R], about [-1, 1]; seed as in `synthesize_native`."""
-        return self.synthesize_native(self.mapping(z), noise_seed)
-
-    def synthesize_native(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
+    def synthesize_native(
+        self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto", keep: int | None = None
+    ) -> Tensor:
         """The image of a style.
 
         Args:
             w: [B, w_dim], or [B, num_layers, w_dim], one style for each layer.
             noise_seed: seed of the per-pixel noise, one integer for all samples or [B] int64, one for each.
+            tile, keep: not used, nor `tile` in `render`: convolutions cannot be tiled exactly.
 
         Returns:
             [B, 3, R, R], about [-1, 1].
@@ -247,13 +228,19 @@ class StyleGAN2Generator(nn.Module):
         """Noise [1 or B, 1, r, r] of a layer of size r (None without noise), a function of its arguments alone."""
         if not self.noise:
             return None
-        # The hash goes through float64, which MPS lacks: there it is computed on the CPU.
-        place = torch.device("cpu") if device.type == "mps" else device
-        if isinstance(seed, Tensor):
-            seed = seed.to(place)
         size = 4 << (layer + 1) // 2
-        keys = pixel_keys(image_grid(size, size, device=place), size).flatten()
-        return pixel_noise(keys, layer, seed).view(-1, 1, size, size).to(device)
+        keys = pixel_keys(image_grid(size, size, device=device), size).flatten()
+        seed = seed.to(device) if isinstance(seed, Tensor) else seed
+        return pixel_noise(keys, layer, seed).view(-1, 1, size, size)
+
+    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
+        return self.synthesize_native(w, noise_seed)
+
+    def tile_pixels(self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None) -> int:
+        return self.resolution**2
+
+    def compile_synthesis(self) -> None:
+        self.synthesize_native = torch.compile(self.synthesize_native)  # type: ignore[method-assign]
 
     def synthesis(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
         """The native image as a list of pixels.
@@ -274,13 +261,13 @@ class StyleGAN2Generator(nn.Module):
         return self.synthesize_native(w, noise_seed).flatten(2).transpose(1, 2)
 
     @torch.no_grad()
-    def render(self, w: Tensor, grid: Tensor, tile: int | None = None, noise_seed: int | Tensor = 0) -> Tensor:
+    def render(self, w: Tensor, grid: Tensor, tile: Tile = "auto", noise_seed: int | Tensor = 0) -> Tensor:
         """The native image, for inference.
 
         Args:
             w: styles, as in `synthesize_native`.
             grid: [R, R, 2], the native grid.
-            tile: ignored, there for `CIPSGenerator`'s sake: convolutions cannot be tiled exactly.
+            tile: see `synthesize_native`.
             noise_seed: as in `synthesize_native`.
 
         Returns:

@@ -20,8 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cips_lab.configuration import build
 from cips_lab.data.dataset import to_device_range
-from cips_lab.networks.cips import CIPSGenerator, to_images
-from cips_lab.networks.tiling import Tile, choose_tile, keep_bytes
+from cips_lab.networks.tiling import Tile, keep_bytes
 from cips_lab.planning.meters import FlopCounter, MemoryTracker
 from cips_lab.processes.reducer import GradientReducer
 from cips_lab.training.gan import GAN
@@ -134,16 +133,7 @@ class Rehearsal(GAN):
 
     def rehearse_untiled(self) -> Iteration:
         """The same with all pixels in one graph, as a generator without tiles is trained."""
-        generator = self.generator
-        pixels = generator.resolution**2
-        if not isinstance(generator, CIPSGenerator):
-            return self.rehearse(generator.synthesize_native, pixels)
-
-        def at_once(w: Tensor, noise_seed: Tensor) -> Tensor:
-            rgb = generator.synthesis(w, generator.native_coords, noise_seed)
-            return to_images(rgb, generator.resolution, generator.resolution)
-
-        return self.rehearse(at_once, pixels)
+        return self.rehearse(self.generator.synthesize_at_once, self.generator.resolution**2)
 
     def rehearse_tiled(self, tile: Tile, device: torch.device, memory: int) -> Iteration | None:
         """An iteration as it is trained on a device; None for a generator that has no tiles.
@@ -154,11 +144,10 @@ class Rehearsal(GAN):
             memory: bytes of it that tensors may fill.
         """
         generator = self.generator
-        if not isinstance(generator, CIPSGenerator):
+        if generator.native_only:
             return None
         free = memory - self.tracker.live.total()
-        pixels, samples = generator.resolution**2, self.share // self.passes
-        tile = choose_tile(tile, pixels, samples, generator.width, device, free)
+        tile = generator.tile_pixels(tile, self.share // self.passes, device, free)
         keep = keep_bytes(device, free)
         return self.rehearse(partial(generator.synthesize_native, tile=tile, keep=keep), tile)
 

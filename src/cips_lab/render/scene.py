@@ -6,17 +6,16 @@ import torch
 from torch import Tensor
 
 from cips_lab.errors import UserError
-from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import latents_of_seeds
-from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.processes.collectives import world_size
 from cips_lab.render.pictures import quantize
 
 
 @torch.no_grad()
 def samples(
-    generator: CIPSGenerator | StyleGAN2Generator,
+    generator: Generator,
     batches: Iterable[Tensor],
     device: torch.device | str,
     truncation: float = 1.0,
@@ -54,9 +53,7 @@ def samples(
         raise failure
 
 
-def _pictures(
-    generator: CIPSGenerator | StyleGAN2Generator, seeds: list[int], device: torch.device | str, psi: float, side: int
-) -> Tensor:
+def _pictures(generator: Generator, seeds: list[int], device: torch.device | str, psi: float, side: int) -> Tensor:
     z = latents_of_seeds(seeds, generator.z_dim).to(device)
     w = generator.truncate(generator.mapping(z), psi)
     if side == generator.resolution:

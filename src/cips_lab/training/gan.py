@@ -15,8 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cips_lab.data.dataset import to_device_range
 from cips_lab.errors import NonFinite
-from cips_lab.networks.cips import CIPSGenerator
-from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.networks.generator import Generator
 from cips_lab.networks.tiling import Tile
 from cips_lab.processes.collectives import is_distributed, mean_over_processes
 from cips_lab.processes.reducer import GradientReducer
@@ -26,7 +25,6 @@ from cips_lab.training.incident import report
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
 
-Generator = CIPSGenerator | StyleGAN2Generator
 CHECKPOINT_KEY = "cips_lab"
 
 
@@ -78,16 +76,11 @@ class GAN(pl.LightningModule):
         self.images_seen = 0
         self.statistics: dict[str, Tensor] = {}  # of the last iteration, this process's share
         self.reducers: dict[nn.Module, GradientReducer] = {}  # of each network, where there are other processes
-        self._synthesize: Callable[..., Tensor] = generator.synthesize_native
         self._discriminate: Callable[[Tensor], Tensor] = discriminator.forward
-        if isinstance(generator, CIPSGenerator):
-            if compile:  # what runs once a tile; tiles are of equal size, so that it is compiled once
-                generator.run = torch.compile(generator.run)  # type: ignore[method-assign]
-            self._synthesize = partial(generator.synthesize_native, tile=tile)
-        elif compile:
-            self._synthesize = torch.compile(self._synthesize)
         if compile:
+            generator.compile_synthesis()
             self._discriminate = torch.compile(self._discriminate)
+        self._synthesize: Callable[..., Tensor] = partial(generator.synthesize_native, tile=tile)
 
     @property
     def generator_ema(self) -> Generator:
@@ -252,15 +245,7 @@ class GAN(pl.LightningModule):
 
     def _styles(self, latents: Latents) -> Tensor:
         """Latents -> w [b, w_dim], or [b, layers, w_dim] where the generator mixes styles."""
-        w = self.generator.mapping(latents.z)
-        if not isinstance(self.generator, StyleGAN2Generator) or self.generator.mixing_probability == 0.0:
-            return w
-        probability = self.generator.mixing_probability
-        # Given that it fell below the probability, the draw is uniform again: it also says where to cross over.
-        layers = self.generator.num_layers
-        place = 1 + (latents.crossover / probability * (layers - 1)).long()
-        crossover = torch.where(latents.crossover < probability, place, layers)
-        return self.generator.mix(w, self.generator.mapping(latents.z_mixed), crossover)
+        return self.generator.training_styles(latents.z, latents.z_mixed, latents.crossover)
 
     def _prepare_real(self, batch: Tensor) -> Tensor:
         """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says."""
