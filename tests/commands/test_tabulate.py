@@ -87,6 +87,24 @@ def test_help_teaches(run: Run) -> None:
     assert "python -m cips_lab.tabulate sweep=runs/ablation" in result.stdout
 
 
+@pytest.mark.timeout(600)
+def test_a_generator_from_a_folder_of_ones_own_bears_its_name(run: Run, tmp_path: Path) -> None:
+    """It has the structure of cips_base: its name is what was typed."""
+    (tmp_path / "mine" / "generator").mkdir(parents=True)
+    own = "defaults: [cips_base, _self_]\nnoise: true\n"
+    (tmp_path / "mine" / "generator" / "grainy.yaml").write_text(own)
+    short = ["experiment=debug", "trainer=cpu", "schedule.total_kimg=0.008", "schedule.evaluate_kimg=0.008"]
+    small = ["metrics.num_samples=16", "metrics.num_real=64", "metrics.kid_subset_size=8", "metrics.kid_subsets=2"]
+    jobs = ["--multirun", "--config-dir", "mine", "generator=cips_base,grainy", "name=x"]
+    result = run("train", *jobs, *short, *small)
+    assert result.returncode == 0, result.stdout + result.stderr
+    result = run("tabulate", "sweep=runs/x", "plots=false", "costs=false")
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader((tmp_path / "runs" / "x" / "table.csv").open()))
+    assert [row["variant"] for row in rows[:2]] == ["cips_base", "grainy"]
+    assert " \u00b7 grainy<" in (tmp_path / "runs" / "x" / "grainy" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_notebooks_table_is_that_of_its_runs(run: Run, tmp_path: Path) -> None:
     """experiments/table3_ablation holds what its command makes of the committed config.yaml and metrics.jsonl."""
     notebook = Path(__file__).parents[2] / "experiments" / "table3_ablation"
