@@ -43,16 +43,12 @@ def gather(values: Tensor) -> list[Tensor]:
 
 def is_distributed() -> bool:
     """Whether this process is one of several that train together."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return world_size() > 1
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a tensor of one shape over processes, on all of them; it waits for them, so let it be small."""
-    if not is_distributed():
-        return value
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
+    return total(value.detach()) / world_size() if is_distributed() else value
 
 
 def wait_for_all() -> None:
@@ -65,6 +61,6 @@ def gather_objects(value: T) -> list[T]:
     """Every process's value, which can be pickled, in the order of ranks, on all of them; every process calls it."""
     if not is_distributed():
         return [value]
-    values: list[T] = [value] * dist.get_world_size()
+    values: list[T] = [value] * world_size()
     dist.all_gather_object(values, value)
     return values

@@ -52,12 +52,12 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is not threading.main_thread():
             return self  # only the main thread may set handlers: whoever trains elsewhere watches for signals itself
-        handled: dict[signal.Signals, Handler] = dict.fromkeys(STOP, self._note)
+        handled: dict[signal.Signals, Handler] = dict.fromkeys(STOP, self._handle)
         if in_submitit():
             preemption = preemption_signal()
             existing = signal.getsignal(preemption)
             self._deferred = existing if callable(existing) else None
-            handled[preemption] = self._note
+            handled[preemption] = self._handle
             del handled[signal.SIGTERM]
             if not callable(signal.getsignal(signal.SIGTERM)):  # a process that Lightning started within the job
                 handled[signal.SIGTERM] = signal.SIG_IGN
@@ -104,7 +104,7 @@ class StopSignals:
         if self._deferred is not None:
             self._deferred(preemption_signal(), None)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         received = signal.Signals(number)
         if received == signal.SIGINT:
             self._interrupts += 1
