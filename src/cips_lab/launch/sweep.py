@@ -112,6 +112,7 @@ def command_of(hydra: HydraConf) -> list[str]:
 
 def _train(folder: Path, error_file: Path) -> dict[str, Any]:
     hydra = HydraConfig.get()
+    error_file.parent.mkdir(parents=True, exist_ok=True)  # the job writes there, before any record stands beside it
     error_file.unlink(missing_ok=True)
     environment = os.environ | {SUPERVISOR: str(os.getpid()), ERROR_FILE: str(error_file)}
     # Workers of joblib outlive the process that gave them a job, for as long as the job takes.
