@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,9 @@ def serve(link: socket.socket) -> dict[str, Any] | None:
 def become(request: dict[str, Any]) -> None:
     """The process that the request describes."""
     os.setsid()
+    # Temporary folders that imports made (W&B's) are the server's to remove: all children have them.
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.detach()
     for descriptor, path in zip((1, 2), request["printed"], strict=True):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
         os.dup2(opened, descriptor)
@@ -137,6 +141,5 @@ if __name__ == "__main__":
     import_what_commands_import()
     gc.freeze()  # a child does not look through, and so copy, what it shares
     asked = serve(socket.socket(fileno=int(sys.argv[1])))
-    if asked is None:
-        os._exit(0)  # at once: nothing is to be kept
-    become(asked)
+    if asked is not None:
+        become(asked)
