@@ -147,6 +147,15 @@ def test_a_metric(lab: Python, laboratory: Path, run: Path) -> None:
     assert "spread ↓" in (laboratory / "table" / "table.md").read_text()
 
 
+def test_a_variant_of_the_generator(lab: Python, laboratory: Path, run: Path) -> None:
+    (logged,) = offline_runs(run)
+    assert logged.config["variant"] == "my_own"
+    assert "my_own" in (run / "report.html").read_text()
+    done = lab("-m", "cips_lab.tabulate", "sweep=runs", "output=variants", "plots=false")
+    assert done.returncode == 0, done.stderr
+    assert "| my_own |" in (laboratory / "variants" / "table.md").read_text()
+
+
 def test_a_source_of_pictures(run: Path, laboratory: Path) -> None:
     assert (run / "samples" / "real.png").is_file()
     assert "pictures.list" in (run / "config.yaml").read_text()
