@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -23,6 +24,7 @@ from cips_lab.configuration.options import BUILDING
 from cips_lab.configuration.overrides import readable
 from cips_lab.configuration.refused import in_words
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
+from cips_lab.files.places import check_output, fault_of_place, told
 from cips_lab.files.secrets import redact
 from cips_lab.processes import runtime
 from cips_lab.processes.ranks import register_resolvers
@@ -44,6 +46,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> Any:
             with exit_status(name):  # in here too: Hydra prints a line before it passes an exception on
+                if cfg.get("output") is not None:
+                    check_output(Path(str(cfg.output)).expanduser())
                 return task(cfg)  # what it returns, a sweeper minimises
 
         program = hydra.main(version_base="1.3", config_path=str(primary_file(name).parent), config_name=name)(guarded)
@@ -83,6 +87,12 @@ def exit_status(name: str) -> Iterator[None]:
         _end(str(interrupted), STATUS_REQUEUE)
     except KeyboardInterrupt:
         _end("stopped at once", STATUS_AT_ONCE)
+    except Exception as error:
+        place = fault_of_place(error)
+        if place is None:
+            raise
+        tell_supervisor(told(place))
+        _end(f"error: {redact(told(place))}", STATUS_MISTAKE)
 
 
 def _end(message: str, status: int) -> None:

@@ -21,13 +21,19 @@ ADDRESS = re.compile(r"(\w+://)[^/@\s]+@")  # https://user:password@host
 def secret_values() -> list[str]:
     """The secrets that this process can see: in its environment, and in the file of passwords; the longest first."""
     values = {value for name, value in os.environ.items() if SECRET_VARIABLE.search(name)}
-    try:
-        entries = netrc.netrc().hosts.values()
-        values |= {password for _, _, password in entries if password}
-    except (OSError, netrc.NetrcParseError, RuntimeError):  # none, or no home
-        pass
+    entries = read_netrc()
+    if entries is not None:
+        values |= {password for _, _, password in entries.hosts.values() if password}
     # A path to a file of secrets is none, and is what other settings legitimately begin with.
     return sorted((v for v in values if len(v) >= SHORTEST and not v.startswith(("/", "~"))), key=len, reverse=True)
+
+
+def read_netrc() -> netrc.netrc | None:
+    """The file of passwords in the home folder; None where there is none that can be read."""
+    try:
+        return netrc.netrc()
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError, RuntimeError):  # RuntimeError: there is no home
+        return None
 
 
 def redact(text: str) -> str:

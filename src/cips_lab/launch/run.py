@@ -33,7 +33,7 @@ from cips_lab.runs.folder import LOCK, images_of
 from cips_lab.runs.inputs import Inputs
 from cips_lab.runs.lock import only_run_in, will_start_others
 from cips_lab.runs.status import FINISHED, RUNNING, write_status
-from cips_lab.tracking.loggers import close
+from cips_lab.tracking.loggers import check_loggers, close
 from cips_lab.training.guard import Guard, check_precision
 from cips_lab.training.rollback import where_to_go_back
 
@@ -96,6 +96,7 @@ class Run:
         """
         cfg = self.cfg
         check_batch(cfg.batch_size, cfg.micro_batch, self.layout.processes)
+        check_loggers(cfg.logger)
         self.guard: Guard = build(cfg.guard)
         check_precision(self.guard, cfg.trainer.precision)
         check_name(self.layout.num_nodes, list(HydraConfig.get().overrides.task))

@@ -10,9 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import replace_text
 from cips_lab.tracking.wandb_curves import Curve, curves_of
-from cips_lab.tracking.wandb_run import first_line, has_wandb_key
+from cips_lab.tracking.wandb_mode import has_wandb_key
 
 KINDS = ("workspace", "report")
 PLACEHOLDER = "ENTITY"  # in a dry run that was given none

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from cips_lab.errors import UserError
-from cips_lab.tracking.wandb_run import RunLogger
+from cips_lab.tracking.wandb_mode import check_tags, wandb_mode
+from cips_lab.tracking.wandb_run import RunLogger, check_artifacts
 
 
 class PictureTensorBoard(TensorBoardLogger):
@@ -30,6 +32,22 @@ def tensorboard_logger(run_folder: str, images_seen: int = 0) -> PictureTensorBo
         return PictureTensorBoard(save_dir=run_folder, name="tensorboard", version="", purge_step=beyond)
     except ModuleNotFoundError:
         raise UserError("logger=tensorboard needs TensorBoard: pip install 'cips-lab[tensorboard]'") from None
+
+
+def check_loggers(chosen: DictConfig) -> None:
+    """See before a run begins that its loggers can be started.
+
+    Args:
+        chosen: the group ``logger`` of a configuration.
+
+    Raises:
+        UserError: an option, or the environment, is what W&B would refuse.
+    """
+    options = chosen.get("wandb")
+    if options is not None:
+        check_artifacts(options.artifacts)
+        check_tags([str(tag) for tag in options.tags])
+        wandb_mode()
 
 
 def close(logger: Logger) -> None:

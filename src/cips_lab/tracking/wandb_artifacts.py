@@ -5,7 +5,6 @@
 Artifacts are told apart by their content: the same statistics or generator, recorded by several runs, are one version.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -22,10 +21,10 @@ from cips_lab.metrics.registry import keys_of
 from cips_lab.runs.checkpoints import best_so_far
 from cips_lab.runs.folder import CONFIG, GENERATOR, SCORES, WANDB, best_checkpoints, checkpoint_folders, kimg_of
 from cips_lab.runs.records import evaluations
+from cips_lab.tracking.wandb_mode import shortened
 from cips_lab.tracking.wandb_run import RunLogger, identity_of
 
 STATISTICS, MODEL, EVALUATION = "reference-statistics", "model", "evaluation"  # types of artifacts
-LONGEST_NAME = 128  # characters; W&B refuses longer ones
 
 
 class WandbResults(pl.Callback):
@@ -193,7 +192,4 @@ def described(reference: Reference) -> dict[str, Any]:
 def artifact_name(*parts: str) -> str:
     """``quickstart-1a2b3c4d``: what W&B allows, and unique where the last part is."""
     name = "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
-    if len(name) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[: LONGEST_NAME - 17]}-{digest}"
+    return shortened(name)

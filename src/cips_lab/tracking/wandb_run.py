@@ -5,7 +5,6 @@ repeats what it has logged since its checkpoint, bit for bit: W&B keeps the firs
 """
 
 import json
-import netrc
 import os
 import shlex
 import sys
@@ -13,7 +12,6 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.loggers import WandbLogger
@@ -28,10 +26,10 @@ from cips_lab.metrics.registry import of_key
 from cips_lab.runs.choices import composed_choices
 from cips_lab.runs.folder import CONFIG, ENVIRONMENT, WANDB, is_run
 from cips_lab.runs.settings import read_settings
+from cips_lab.tracking.wandb_mode import LONGEST_TAG, check_tags, find_a_home, shortened, wandb_mode
 
 ARTIFACTS = ("auto", "none", "best", "all")
 MEDIA = {"samples": "generated"}  # W&B's name of a picture in its section: samples/generated beside samples/real
-LONGEST_TAG = 64  # characters; W&B refuses longer ones
 
 SUMMARIES = {"time": "mean,last", "memory": "max", "gradient_norm": "max,last"}  # of the sections that are no metrics
 
@@ -95,17 +93,6 @@ def summary_of(name: str) -> str | None:
     return SUMMARIES.get(section)
 
 
-def has_wandb_key() -> bool:
-    """Whether W&B could log in without asking: WANDB_API_KEY, or what `wandb login` left in ~/.netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    server = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or "api.wandb.ai"
-    try:
-        return netrc.netrc().authenticators(server) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
-        return False
-
-
 def wandb_logger(
     run_folder: str,
     project: str,
@@ -133,6 +120,7 @@ def wandb_logger(
     """
     folder = Path(run_folder)
     check_artifacts(artifacts)
+    check_tags(tags or [])
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         return RunLogger(None, folder, project, artifacts)
     settings = settings_of(folder)
@@ -172,11 +160,9 @@ def start(
     """`wandb.init`, with the command as the run's notes. Only rank 0 calls it."""
     import wandb
 
-    for tag in tags:
-        if len(tag) > LONGEST_TAG:
-            raise UserError(f"logger.wandb.tags: {tag!r} is longer than W&B's {LONGEST_TAG} characters")
     (folder / WANDB).mkdir(parents=True, exist_ok=True)
-    mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    mode = wandb_mode()
+    find_a_home()
     by_agent = "WANDB_SWEEP_ID" in os.environ  # which has chosen the project and the id, and warns of others
     command, hides = command_line()
     arguments = sys.argv
@@ -188,9 +174,9 @@ def start(
             entity=None if by_agent else entity,
             id=None if by_agent else identity,
             resume="allow" if mode == "online" and not by_agent else None,
-            name=name,
-            group=group,
-            tags=list(dict.fromkeys(tags)),
+            name=shortened(name),
+            group=group and shortened(group),
+            tags=list(dict.fromkeys(shortened(tag, LONGEST_TAG) for tag in tags)),
             job_type=job_type,
             notes=command,
             config=config,

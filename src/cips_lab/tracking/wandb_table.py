@@ -1,10 +1,10 @@
 """A sweep's table in Weights & Biases, where it was asked for."""
 
-import os
 from pathlib import Path
 
 from cips_lab.reporting.formats import conditions, grid
 from cips_lab.reporting.table import Table
+from cips_lab.tracking.wandb_mode import find_a_home, shortened, wandb_mode
 
 
 def log_table(table: Table, folder: Path, name: str, project: str, plots: list[Path]) -> None:
@@ -14,9 +14,8 @@ def log_table(table: Table, folder: Path, name: str, project: str, plots: list[P
     """
     import wandb
 
-    from cips_lab.tracking.wandb_run import has_wandb_key  # torch and Lightning: only where they are needed
-
-    mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    mode = wandb_mode()
+    find_a_home()
     head, rows = grid(table)
     columns: list[str | int] = [
         *head,
@@ -34,7 +33,7 @@ def log_table(table: Table, folder: Path, name: str, project: str, plots: list[P
         lines.append([*(cell.text for cell in cells), *plain])
     with wandb.init(
         project=project,
-        name=name,
+        name=shortened(name),
         job_type="tabulate",
         dir=str(folder),
         mode=mode,  # type: ignore[arg-type]
