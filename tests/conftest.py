@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+import home
 from forked import Python
+
+home.move_in()
 
 # The suite finds the signals of a terminal, also where it was started in the background (`make test &`).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so POSIX shells start what they do not wait for

@@ -30,10 +30,12 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.metrics.results import sentence
     from cips_lab.processes.layout import count_processes, set_float32, set_threads
     from cips_lab.render.evaluation import Evaluation, check_output
+    from cips_lab.tracking.loggers import check_loggers
     from cips_lab.tracking.wandb_evaluation import record_evaluation
 
     output = Path(str(cfg.output)).expanduser()
     check_output(output)
+    check_loggers(cfg.logger)
     quiet_libraries()
     processes = count_processes(cfg.trainer)
     set_threads(cfg.trainer, processes)

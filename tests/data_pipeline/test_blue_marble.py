@@ -177,8 +177,8 @@ def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail_half_way(file: object, array: np.ndarray) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def fail_half_way(file: Path, array: np.ndarray) -> None:
+        file.write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: np.zeros((2, 3, 8, 8), np.uint8))

@@ -10,25 +10,27 @@ from cips_lab.errors import UserError
 
 # What a user's path can be at fault for. ENOENT is not among them: commands look for their inputs themselves.
 FAULTS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 )
+LONGEST_NAME = 255  # bytes, on the file systems of our time
 HOMES = ("~", "~/.cache", "~/.config", "~/.local/share")  # where programs keep what is theirs
 
 
 def problem_of(folder: Path) -> OSError | None:
-    """Why no file can be made in a folder, or the folder itself not; None where they can. It tries, and leaves nothing.
+    """Why no file can be made in a folder, or the folder not, naming where; None where they can. Nothing is left there.
 
     Permissions alone do not tell: file systems are read-only, or belong to another machine's users.
     """
+    there = folder.absolute()
     try:
-        there = folder.absolute()
         while not there.exists():
-            if len(os.fsencode(there.name)) > 255:
-                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(there))
+            if len(os.fsencode(there.name)) > LONGEST_NAME:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             there = there.parent
         with tempfile.TemporaryFile(dir=there):
             return None
     except OSError as error:
+        error.filename = str(there)
         return error
 
 
@@ -38,13 +40,13 @@ def check_output(path: Path, option: str = "output") -> None:
     Raises:
         UserError: they cannot.
     """
-    try:
-        folder = path if path.is_dir() else path.parent
-        error = problem_of(folder) or (problem_of(path) if len(os.fsencode(path.name)) > 255 else None)
-    except OSError as caught:
-        error = caught
+    error = problem_of(path)  # a file that is there is replaced: its folder is what must be written
+    if error is not None and error.errno == errno.ENOTDIR and error.filename == str(path.absolute()):
+        error = problem_of(path.parent)
     if error is not None:
-        raise UserError(f"{option}={path}: cannot be written ({error.strerror}); choose another place") from error
+        raise UserError(
+            f"{option}={path}: {error.filename} cannot be written ({error.strerror}); choose another place"
+        ) from error
 
 
 def fault_of_place(error: BaseException) -> OSError | None:
@@ -62,6 +64,7 @@ def told(error: OSError) -> str:
     remedy = {
         errno.ENAMETOOLONG: "a name has at most 255 bytes: choose a shorter one",
         errno.ENOTDIR: "a part of this path is a file: choose another",
+        errno.EEXIST: "something else of this name is there: choose another",
         errno.EISDIR: "this is a folder: give a file",
     }.get(error.errno or 0, "choose a place that is yours (name=, paths.runs=, output=), or change its permissions")
     return f"{os.fsdecode(error.filename)}: {error.strerror}; {remedy}"

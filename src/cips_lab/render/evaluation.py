@@ -1,7 +1,6 @@
 """An evaluation by `cips_lab.evaluate`: all that can be looked at before the work, then the work."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,14 @@ from cips_lab.render.scene import samples
 
 
 def check_output(output: Path) -> None:
-    """Refuse a place for the results that cannot be written, before hours of work; nothing is left there.
+    """Refuse a name for the results before hours of work: `UserError` for another ending than .json, or a folder.
 
-    Raises `UserError` for another ending than .json, a folder, or a folder that is not there and cannot be made.
+    That the place can be written, every command sees for itself (`files.places`).
     """
     if output.suffix != ".json":
         raise UserError(f"output={output}: expected the name of a .json file")
     if output.is_dir():
         raise UserError(f"output={output}: expected the name of a .json file, and this is a folder")
-    there = next(parent for parent in output.absolute().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise UserError(f"output={output}: {there} cannot be written ({error.strerror}); choose another") from error
 
 
 def training_size(size: Size) -> int:
