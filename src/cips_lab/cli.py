@@ -26,6 +26,7 @@ from cips_lab.configuration.refused import in_words
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
 from cips_lab.files.places import check_output, fault_of_place, told
 from cips_lab.files.secrets import redact
+from cips_lab.metrics.registry import names
 from cips_lab.processes import runtime
 from cips_lab.processes.ranks import register_resolvers
 from cips_lab.processes.supervisor import tell_supervisor
@@ -59,7 +60,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
                     stream.reconfigure(errors="backslashreplace")
             with exit_status(name):
                 if (given := get_args_parser().parse_known_args()[0]).help:
-                    print(help_text(name, given.config_dir), end="")
+                    print(help_text(name, given.config_dir, {"metrics": ", ".join(names())}), end="")
                     return
                 sys.argv[1:] = readable(name, sys.argv[1:])  # which a run's other processes are started with
                 program()

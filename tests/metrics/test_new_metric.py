@@ -184,6 +184,15 @@ def test_it_stands_in_wandb_with_its_direction() -> None:
         assert "/closeness" in text
 
 
+def test_it_stands_in_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from cips_lab import evaluate
+
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
+    evaluate.main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of fd, kid, isc, precision, recall, density, coverage, fd_mean, closeness" in said
+
+
 def test_the_list_needs_no_torch() -> None:
     """Help, tables and pages read it."""
     code = "import sys; from cips_lab.metrics.registry import names; names(); sys.exit('torch' in sys.modules)"

@@ -1,9 +1,10 @@
 """`--help`: a command's prose and examples, and its options with values and comments, as its YAML file has them."""
 
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 from omegaconf import OmegaConf
@@ -80,12 +81,13 @@ def _comment(lines: list[str], start: yaml.Mark, end: yaml.Mark) -> str:
     return " ".join(parts)
 
 
-def help_text(command: str, searched: str | None = None) -> str:
+def help_text(command: str, searched: str | None = None, words: Mapping[str, str] = MappingProxyType({})) -> str:
     """What ``python -m cips_lab.COMMAND --help`` prints.
 
     Args:
         command: and primary configuration.
         searched: the folder of `--config-dir`, whose options of groups are listed too.
+        words: what the code knows and comments leave open: ``{name}`` in one becomes the text.
     """
     path = primary_file(command)
     primary = OmegaConf.load(path)
@@ -93,13 +95,13 @@ def help_text(command: str, searched: str | None = None) -> str:
     parts = [
         str(primary.hydra.help.template).strip(),
         "Options (key=value), with their defaults:",
-        table(options_in(path)),
+        table(filled(options_in(path), words)),
     ]
     entries = [entry for entry in primary.defaults if OmegaConf.is_dict(entry)]
     chosen = {str(key): str(entry[key]) for entry in entries for key in entry if "/" not in str(key)}
     if chosen:
         parts.append("Groups (group=option), the default first, with what it is and its options:")
-    parts += [group_text(group, option, folders) for group, option in chosen.items()]
+    parts += [group_text(group, option, folders, words) for group, option in chosen.items()]
     if command == "train":
         parts.append(choices_text("+sweep=", [path.stem for path in sorted((conf_folder() / "sweep").glob("*.yaml"))]))
     for base in (entry for entry in primary.defaults if not OmegaConf.is_dict(entry) and entry != "_self_"):
@@ -108,15 +110,23 @@ def help_text(command: str, searched: str | None = None) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def group_text(group: str, default: str, folders: list[Path]) -> str:
+def group_text(group: str, default: str, folders: list[Path], words: Mapping[str, str]) -> str:
     """A group's choices, the default first, what that is, and its options."""
     files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
     lines = [choices_text(f"{group}=", [default, *(name for name in files if name != default)])]
     if default in files:
         package = "" if "@package _global_" in files[default].read_text(encoding="utf-8") else f"{group}."
         lines += textwrap.wrap(head_of(files[default]), WIDTH, initial_indent="  ", subsequent_indent="  ")
-        lines.append(table([option for option in options_in(files[default], package) if not option.is_wiring]))
+        options = filled(options_in(files[default], package), words)
+        lines.append(table([option for option in options if not option.is_wiring]))
     return "\n".join(line for line in lines if line)
+
+
+def filled(options: list[Option], words: Mapping[str, str]) -> list[Option]:
+    """The same with the words of their comments."""
+    for name, text in words.items():
+        options = [replace(option, comment=option.comment.replace(f"{{{name}}}", text)) for option in options]
+    return options
 
 
 def choices_text(start: str, choices: list[str]) -> str:
