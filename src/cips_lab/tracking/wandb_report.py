@@ -12,6 +12,15 @@ from cips_lab.tracking.wandb_workspace import GENERATED, REAL, columns, filters,
 WIDE, HIGH = 24, 9  # of a panel in a report's grid of 24 columns
 BANDS: dict[str, Any] = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 
+TRAINING = (
+    ("Loss, discriminator", "loss/discriminator"),
+    ("Loss, generator", "loss/generator"),
+    ("Logits, real", "logits/real"),
+    ("Logits, generated", "logits/fake"),
+    ("Seconds per kimg", "time/sec_per_kimg"),
+    ("Peak memory, GB", "memory/peak_gb"),
+)
+
 
 def build_report(
     entity: str,
@@ -59,14 +68,7 @@ def build_report(
                 wr.MediaBrowser(title="Real", media_keys=[REAL], mode="gallery", gallery_axis="run"),
             ),
             wr.H2(text="Training"),
-            grid(
-                compared("Loss, discriminator", "loss/discriminator", compare),
-                compared("Loss, generator", "loss/generator", compare),
-                compared("Logits, real", "logits/real", compare),
-                compared("Logits, generated", "logits/fake", compare),
-                compared("Seconds per kimg", "time/sec_per_kimg", compare),
-                compared("Peak memory, GB", "memory/peak_gb", compare),
-            ),
+            grid(*(compared(title, name, compare) for title, name in TRAINING)),
             wr.H2(text="All runs"),
             wr.PanelGrid(
                 runsets=runsets(group, compare, variants, curves),
