@@ -21,6 +21,7 @@ from cips_lab.metrics.evaluator import Evaluator
 from cips_lab.metrics.metric import Comparison, Metric, PictureSums
 from cips_lab.metrics.registry import METRICS, higher_is_better, keys_of, of_key
 from cips_lab.metrics.results import curves, is_better, sentence, table
+from cips_lab.processes.ranks import register_resolvers
 
 REAL, HELD_OUT, GENERATED = (ArrayDataset(noise_pictures(n, seed)) for n, seed in ((80, 0), (50, 2), (60, 1)))
 
@@ -164,6 +165,7 @@ def test_it_stands_in_tables_and_pages(record: dict[str, Any], tmp_path: Path) -
 
 def test_it_stands_in_wandb_with_its_direction() -> None:
     pytest.importorskip("wandb_workspaces")
+    register_resolvers()
     from cips_lab.tracking.dashboard import as_json, report, workspace
     from cips_lab.tracking.wandb_curves import curves_of
     from cips_lab.tracking.wandb_run import summary_of
