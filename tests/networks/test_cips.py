@@ -204,6 +204,8 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
             y = y + p(module.noise_strength) * pixel_noise(pixel_keys(xy[None], g.resolution), index, seed).double()
         if module.activation == "lrelu":
             return torch.where(y > 0, y, 0.2 * y) * math.sqrt(2)
+        if module.activation == "sinrelu":
+            return torch.cat([torch.where(y > 0, y, 0.2 * y)[::2], y[1::2].sin()]) * math.sqrt(2)
         return y.sin()
 
     encoding = []

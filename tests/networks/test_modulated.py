@@ -123,7 +123,7 @@ def test_affine(weight_shape: tuple[int, ...], bias_shape: tuple[int, ...], x_sh
 
 
 @pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("activation", ["lrelu", "sine", "siren"])
+@pytest.mark.parametrize("activation", ["lrelu", "sine", "siren", "sinrelu"])
 @torch.no_grad()
 def test_pixel_layer(activation: str, noise: bool) -> None:
     torch.manual_seed(1)
@@ -140,7 +140,13 @@ def test_pixel_layer(activation: str, noise: bool) -> None:
             expected += layer.linear.bias
             if noise:
                 expected += float(layer.noise_strength) * float(pixel_noise(keys[p : p + 1], 3, int(seeds[sample])))
-            expected = expected.sin() if "s" in activation else torch.where(expected > 0, 1, 0.2) * expected * 2**0.5
+            leaky = torch.where(expected > 0, 1, 0.2) * expected * 2**0.5
+            if activation == "lrelu":
+                expected = leaky
+            elif activation == "sinrelu":
+                expected = torch.stack([leaky[0], leaky[2], expected[1].sin() * 2**0.5, expected[3].sin() * 2**0.5])
+            else:
+                expected = expected.sin()
             close(y[sample, p], expected)
 
 

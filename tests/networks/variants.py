@@ -43,6 +43,7 @@ CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
         for noise in (False, True)
     },
     "unmodulated+noise": ("cips", {"modulation": False, "noise": True}),
+    "sinrelu": ("cips", {"activation": "sinrelu"}),
     "slow_table": ("cips", {"embedding": {"features": 16, "std": 0.5, "lr_multiplier": 0.1}}),
     "official_lookup": ("cips", {"embedding_lookup": "official"}),
     "official_widths": (

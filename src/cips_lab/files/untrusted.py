@@ -5,7 +5,10 @@ format, which is a pickle in a zip: it is read with ``weights_only=True``, and b
 for an entry may claim, or decompress to, any size.
 """
 
+import argparse
 import json
+import pickle
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +28,9 @@ LONGEST_CONFIG = 2**16  # characters of a network's configuration in a header
 def read_torch(path: str | Path, what: str, *, mmap: bool = False) -> Any:
     """What `torch.save` wrote: containers, numbers, strings and tensors, on the CPU.
 
+    An `argparse.Namespace` of these is read too, since many trainers keep their arguments beside the weights: it is a
+    dict with a name, and making one runs none of the file's code.
+
     Args:
         path: the file, in torch's zip format or the older one.
         what: what it should be, for the message.
@@ -36,13 +42,24 @@ def read_torch(path: str | Path, what: str, *, mmap: bool = False) -> Any:
     path = Path(path)
     try:
         check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         check_tensors(content, path.stat().st_size)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
-        raise UserError(f"{path}: not {what} that can be read safely ({first_line(error)})") from None
+        raise UserError(f"{path}: not {what} that can be read safely ({refusal(error)})") from None
     return content
+
+
+def refusal(error: BaseException) -> str:
+    """Why torch read no further, in one line, without its advice to read the file unsafely."""
+    text = str(error)
+    if named := re.search(r"GLOBAL ([\w.]+)", text):
+        return f"it holds {named[1]}, and only tensors, numbers, strings and containers of these are read"
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "torch.serialization" in text:
+        return "it holds code or objects, or is damaged"
+    return first_line(error)
 
 
 def check_archive(path: Path, *, code: bool = False) -> None:
@@ -87,15 +104,16 @@ def check_tensors(content: object, size: int) -> None:
 
 
 def tensors_of(content: object) -> Iterator[Tensor]:
-    """The tensors in nested dicts, lists and tuples, each container once: a pickle may hold itself."""
+    """The tensors in nested dicts, lists, tuples and namespaces, each container once: a pickle may hold itself."""
     seen: set[int] = set()
     waiting = [content]
     while waiting:
         item = waiting.pop()
         if isinstance(item, Tensor):
             yield item
-        elif isinstance(item, (Mapping, list, tuple, set)) and id(item) not in seen:
+        elif isinstance(item, (Mapping, list, tuple, set, argparse.Namespace)) and id(item) not in seen:
             seen.add(id(item))
+            item = vars(item) if isinstance(item, argparse.Namespace) else item
             waiting.extend(item.values() if isinstance(item, Mapping) else item)
 
 
@@ -133,5 +151,8 @@ def parse_config(text: str) -> dict[str, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an exception says, in one line that a terminal can show; its kind where it says nothing."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Libraries colour their messages, and quote from files that may hold anything.
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)
+    return "".join(letter if letter.isprintable() else "?" for letter in plain)

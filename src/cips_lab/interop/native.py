@@ -15,6 +15,7 @@ from cips_lab.interop import official
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.generator import Generator
+from cips_lab.networks.modulated import Activation
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.runs.folder import GENERATOR, TRAINING, checkpoint_folders
 
@@ -30,7 +31,7 @@ def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any
     """Write a generator's weights, and in the header the configuration that builds it.
 
     Args:
-        generator: the network.
+        generator: any whose configuration is given.
         path: ``.safetensors`` file.
         config: resolved ``conf/generator``, with its ``_target_``.
         kimg: thousands of images it was trained on.
@@ -39,6 +40,21 @@ def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any
     metadata = {"format": FORMAT, "generator": json.dumps(config), "kimg": str(kimg)}
     with replacing(Path(path)) as partial:
         save_file(tensors, partial, metadata=metadata)
+
+
+def convert(source: str | Path, output: str | Path, activation: Activation | None = None) -> None:
+    """Write a checkpoint of the public CIPS implementation as our own file, which every command reads.
+
+    Args:
+        source: the ``.pt`` file.
+        output: ``.safetensors`` file.
+        activation: see `official.load_generator`.
+
+    Raises:
+        UserError: the source cannot be read, or does not tell its activation and it is not given.
+    """
+    generator, options = official.load_with_options(source, activation=activation)
+    save_generator(generator, output, {"_target_": "cips_lab.networks.cips.CIPSGenerator", **options}, kimg=0.0)
 
 
 def generator_file(source: str | Path) -> Path:

@@ -1,14 +1,17 @@
 """Checkpoints of the public CIPS implementation (saic-mdal/CIPS): read them, whatever their size and variant.
 
-A file holds a dict with keys ``g``, ``d``, ``g_ema`` (state dicts) and the optimisers', or a bare generator state dict.
-Nothing is asked of the user: sizes and the variant follow from the names and shapes of the parameters.
+A file holds a dict with keys ``g``, ``d``, ``g_ema`` (state dicts) and the optimisers', or a bare generator state dict;
+trainers of this family may add ``args``. Names may bear the prefixes of DistributedDataParallel and `torch.compile`.
+Sizes and the variant follow from the names and shapes of the parameters; of the released code's two activations with a
+sine, which have the same parameters, ``args`` or the caller must tell which it is.
 """
 
+import argparse
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,35 +22,59 @@ from cips_lab.interop.sizes import LARGEST_RESOLUTION, Network
 from cips_lab.networks.cips import CIPSGenerator, official_widths
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.encoding import Lookup
+from cips_lab.networks.modulated import Activation
 
 StateDict = Mapping[str, Tensor]
 Source = str | Path | Mapping[str, object]
+WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile put before, or into, a name
+ACTIVATIONS: dict[object, Activation] = {"sin": "sine", "sinrelu": "sinrelu"}  # the released code's word -> ours
 
 
-def load_generator(source: Source, *, embedding_lookup: Lookup = "official") -> CIPSGenerator:
+class Checkpoint(NamedTuple):
+    """What is read from a source."""
+
+    label: str  # for messages
+    state: StateDict  # of the network that is wanted, under the released code's own names
+    arguments: Mapping[str, object]  # of the training program, where they were kept
+
+
+def load_generator(
+    source: Source, *, embedding_lookup: Lookup = "official", activation: Activation | None = None
+) -> CIPSGenerator:
     """The generator of an official checkpoint (its moving average, if there is one), in evaluation mode.
 
     Args:
         source: path of a ``.pt`` file, or its content, or a bare generator state dict.
         embedding_lookup: ``official`` reproduces the released evaluation; ``aligned`` agrees with training.
+        activation: ``sine`` or ``sinrelu`` for a network trained with the released code's ``--activation sin`` or
+            ``sinrelu``; None: as the file tells.
 
     Returns:
         A `CIPSGenerator` that computes what the released one does, with its noise drawn by pixel. The mean of w is
         not in such a file: it is estimated from 4,096 latents, as the released code does for truncation.
 
     Raises:
-        UserError: the file cannot be read, or is not such a checkpoint.
+        UserError: the file cannot be read, is not such a checkpoint, or does not tell its activation.
     """
-    label, state = _read(source, ("g_ema", "g"), "style.1.weight")
+    return load_with_options(source, embedding_lookup, activation)[0]
+
+
+def load_with_options(
+    source: Source, embedding_lookup: Lookup = "official", activation: Activation | None = None
+) -> tuple[CIPSGenerator, dict[str, Any]]:
+    """As `load_generator`, with the options of `CIPSGenerator` that build it."""
+    label, state, arguments = _read(source, ("g_ema", "g"), "style.1.weight")
     with _named(label):
         options, pairs, residual = _generator_options(state)
         options["embedding_lookup"] = embedding_lookup
+        first = "linears.0" if residual else "conv1"
+        options["activation"] = _activation(state, f"{first}.bias", activation, arguments)
         named = {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()}
         generator = _build(CIPSGenerator, options, named)
     generator.eval().requires_grad_(False)
     z = torch.randn(4096, generator.z_dim, generator=torch.Generator().manual_seed(0))
     generator.mapping.w_mean.copy_(generator.mapping(z).mean(0))
-    return generator
+    return generator, options
 
 
 def _generator_options(state: StateDict) -> tuple[dict[str, Any], int, bool]:
@@ -78,6 +105,23 @@ def _generator_options(state: StateDict) -> tuple[dict[str, Any], int, bool]:
     return options, pairs, residual
 
 
+def _activation(
+    state: StateDict, sines_bias: str, wanted: Activation | None, arguments: Mapping[str, object]
+) -> Activation:
+    """Leaky ReLU has its bias in the activation; a layer of either kind with a sine has one of its own."""
+    if sines_bias not in state:
+        if wanted not in (None, "lrelu"):
+            raise ValueError(f"activation={wanted} does not fit: its parameters are those of leaky ReLU")
+        return "lrelu"
+    told = wanted or ACTIVATIONS.get(arguments.get("activation"))
+    if told in ("sine", "sinrelu"):
+        return told
+    raise ValueError(
+        "its activation is sin or sinrelu, and the file does not tell which; convert it once, in Python: "
+        "cips_lab.interop.native.convert(FILE, 'generator.safetensors', activation='sine' or 'sinrelu')"
+    )
+
+
 def load_discriminator(source: Source) -> ResidualDiscriminator:
     """The discriminator of an official checkpoint, in evaluation mode.
 
@@ -87,7 +131,7 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
     Raises:
         UserError: the file cannot be read, or is not such a checkpoint.
     """
-    label, state = _read(source, ("d",), "convs.0.0.weight")
+    label, state, _ = _read(source, ("d",), "convs.0.0.weight")
     with _named(label):
         blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
         resolution = 4 * 2**blocks
@@ -165,8 +209,8 @@ def _reshape(name: str, value: Tensor) -> Tensor:
         return value[0].permute(1, 2, 0).flatten(0, 1)
     if name == "noise.weight" or name.endswith(".noise.weight"):
         return value.reshape(())
-    if name.startswith("to_rgb") and name.endswith(".bias") and "modulation" not in name:
-        return value.reshape(3)
+    if name.endswith(".bias") and value.dim() == 4:  # [1, C, 1, 1], of RGB and beside a sine
+        return value.flatten()
     if value.dim() == 5:  # [1, out, in, 1, 1]
         return value[0, :, :, 0, 0]
     return value[:, :, 0, 0] if value.dim() == 4 else value
@@ -176,22 +220,30 @@ def _count(state: StateDict, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
-def _read(source: Source, keys: tuple[str, ...], evidence: str) -> tuple[str, StateDict]:
+def _read(source: Source, keys: tuple[str, ...], evidence: str) -> Checkpoint:
+    """The state dict under the first of `keys` that is there, or the whole content; `UserError` without `evidence`."""
     content: object = source
     label = "the given state dict"
     if isinstance(source, (str, Path)):
         label = str(source)
         content = read_torch(source, "a checkpoint")
-    if isinstance(content, Mapping):
-        for key in keys:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-    if not isinstance(content, Mapping) or evidence not in content:
-        raise UserError(f"{label}: not a checkpoint of the public CIPS implementation (no {evidence} in it)")
-    return label, {
-        str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)
-    }
+    whole = content if isinstance(content, Mapping) else {}
+    found = next((whole[key] for key in keys if isinstance(whole.get(key), Mapping)), whole)
+    state: dict[str, Tensor] = {}
+    for name, value in found.items():
+        plain = ".".join(part for part in str(name).split(".") if part not in WRAPPERS)
+        if isinstance(value, Tensor) and plain != "n_averaged":  # the count that torch's AveragedModel keeps
+            if plain in state:
+                raise UserError(f"{label}: its parameter {plain} is there twice, with and without a wrapper's prefix")
+            state[plain] = value
+    if evidence not in state:
+        raise UserError(
+            f"{label}: not a checkpoint of the public CIPS implementation (no {evidence} in it); give a run folder, a "
+            ".safetensors of cips_lab or a .pt of that implementation"
+        )
+    arguments = whole.get("args", {})
+    arguments = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
+    return Checkpoint(label, state, arguments if isinstance(arguments, Mapping) else {})
 
 
 def _build(kind: type[Network], options: dict[str, Any], state: dict[str, Tensor]) -> Network:

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedLinear
 from cips_lab.networks.noise import pixel_noise
 
-Activation = Literal["lrelu", "sine", "siren"]
+Activation = Literal["lrelu", "sine", "siren", "sinrelu"]
 # Gains of (weight; bias and noise). Leaky ReLU is positively homogeneous, lrelu(g x) = g lrelu(x), so its gain is put
 # on weights, once per style, not on activations, once per pixel. SIREN's is explained at `PixelLayer`.
 GAINS: dict[str, tuple[float, float]] = {
     "lrelu": (LRELU_GAIN, LRELU_GAIN),
     "sine": (1.0, 1.0),
     "siren": (math.sqrt(2), 1.0),
+    "sinrelu": (1.0, 1.0),
 }
 
 
@@ -132,10 +133,11 @@ class PixelLayer(nn.Module):
 
     Args:
         in_features, out_features, w_dim, modulated: as `ModulatedLinear`.
-        activation: ``lrelu`` (slope 0.2, times sqrt 2), ``sine`` (the paper's column: plain sine), or ``siren``: sine
-            with SIREN's initialisation. SIREN draws weights uniform in +-sqrt(6 / in) / omega_0 and applies
-            sin(omega_0 x), so that the pre-activation has unit variance for inputs that are themselves sines (variance
-            1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product.
+        activation: ``lrelu`` (slope 0.2, times sqrt 2), ``sine`` (the paper's column: plain sine), ``sinrelu`` (the
+            released code's: leaky ReLU of the even features, then sine of the odd ones, all times sqrt 2), or
+            ``siren``: sine with SIREN's initialisation. SIREN draws weights uniform in +-sqrt(6 / in) / omega_0 and
+            applies sin(omega_0 x), so that the pre-activation has unit variance for inputs that are themselves sines
+            (variance 1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product.
         noise: whether there is a learned strength for per-pixel noise, zero at first.
     """
 
@@ -187,4 +189,7 @@ def run_layer(
         y = y + layer.noise_strength * pixel_noise(keys, index, noise_seed)[..., None]
     if activation == "lrelu":
         return F.leaky_relu_(y, LRELU_SLOPE)  # in place: what autograd keeps of it is its result
+    if activation == "sinrelu":
+        halves = F.leaky_relu(y[..., ::2], LRELU_SLOPE), torch.sin(y[..., 1::2])
+        return torch.cat(halves, dim=-1) * LRELU_GAIN
     return torch.sin(y) if torch.is_grad_enabled() else y.sin_()
