@@ -145,6 +145,7 @@ def test_a_metric(lab: Python, laboratory: Path, run: Path) -> None:
     done = lab("-m", "cips_lab.tabulate", "sweep=runs", "output=table", "plots=false")
     assert done.returncode == 0, done.stderr
     assert "spread ↓" in (laboratory / "table" / "table.md").read_text()
+    assert "spread" in lab("-m", "cips_lab.evaluate", "--help").stdout
 
 
 def test_a_variant_of_the_generator(lab: Python, laboratory: Path, run: Path) -> None:
