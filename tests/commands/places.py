@@ -22,5 +22,6 @@ def as_user(
         env={name: value for name, value in variables.items() if value is not None},
         capture_output=True,
         encoding="utf-8",
+        errors="backslashreplace",  # of a locale that the test chose
         timeout=280,
     )
