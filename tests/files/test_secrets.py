@@ -29,6 +29,15 @@ NETRC = "canarynetrc0123456789"
 TYPED = "canarytyped0123456789"
 CANARIES = [*ENVIRONMENT.values(), NETRC, TYPED, "canary"]
 
+OF_THE_USERS_OWN = """
+import pytorch_lightning
+
+
+class Uploads(pytorch_lightning.Callback):
+    def __init__(self, api_key: str, hub: str, url: str) -> None:
+        assert "canary" in api_key and "canary" in hub and "canary" in url, "what is hidden in files is not hidden here"
+"""
+
 
 def everything_in(folder: Path) -> dict[str, bytes]:
     """Every file, and what lies unpacked in those that are zips."""
@@ -51,12 +60,14 @@ def test_a_finished_run_holds_no_secret(python: Python, tmp_path: Path) -> None:
     (home / ".netrc").chmod(0o600)
     environment = os.environ | ENVIRONMENT | {"HOME": str(home), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     environment["CIPS_LAB_CACHE"] = str(tmp_path / "cache")
+    (tmp_path / "mine.py").write_text(OF_THE_USERS_OWN)
     result = python(
         *("-m", "cips_lab.train", "experiment=debug", "trainer=cpu", "name=x", "logger=all"),
         "schedule.total_kimg=0.04",
-        f"+extra.api_key={TYPED}",
-        "+extra.hub=${oc.env:HF_TOKEN}",
-        f"+extra.url=https://user:{ENVIRONMENT['DATABASE_PASSWORD']}@example.org/x",
+        "+callbacks.mine._target_=mine.Uploads",
+        f"+callbacks.mine.api_key={TYPED}",
+        "+callbacks.mine.hub=${oc.env:HF_TOKEN}",
+        f"+callbacks.mine.url=https://user:{ENVIRONMENT['DATABASE_PASSWORD']}@example.org/x",
         "logger.wandb.tags=[${oc.env:HUGGING_FACE_HUB_TOKEN}]",
         cwd=tmp_path,
         env=environment,
