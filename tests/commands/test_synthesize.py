@@ -7,13 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from cips_lab import load_generator
+from cips_lab.configuration import conf_folder
+from cips_lab.errors import UserError
 from cips_lab.interop.native import save_generator
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.render.pictures import quantize
+from cips_lab.render.scene import draw, parse_seeds, samples
+from cips_lab.render.synthesis import Synthesis
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OPTIONS = {"resolution": 16, "width": 16, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
@@ -94,3 +101,102 @@ def test_a_convolutional_generator_says_that_it_has_one_grid(run: Run, tmp_path:
     result = run("synthesize", f"ckpt={path}", "seeds=0", "resolution=32")
     assert result.returncode == 2
     assert "native" in result.stderr
+    assert not (tmp_path / "samples.png").exists()
+    region = run("synthesize", f"ckpt={path}", "seeds=0", "region=[-2,-2,2,2]")
+    assert region.returncode == 2
+    assert "region=[-2.0, -2.0, 2.0, 2.0]: this generator is convolutional" in region.stderr
+    assert "convolutional" in run("synthesize", f"ckpt={path}", "seeds=0", "stream=true", "output=a.tif").stderr
+
+
+# ------------------------------------------------------------------ generators that yield no numbers
+
+
+def spoiled(weights: Path, folder: Path, how: str) -> Path:
+    """A copy of the generator with one value that is none, or (overflow) finite weights with infinite pictures."""
+    generator = load_generator(weights)
+    state = dict(generator.named_parameters())
+    with torch.no_grad():
+        if how == "overflow":
+            for name, parameter in state.items():
+                if name.startswith("to_rgb") and name.endswith(".weight"):
+                    parameter.fill_(3e38)
+        else:
+            state["blocks.1.second.linear.bias"][3] = float(how)
+    path = folder / f"{how}.safetensors"
+    options = OPTIONS | {"fourier": {"features": 16}, "embedding": {"features": 16}}
+    save_generator(generator, path, {"_target_": "cips_lab.networks.cips.CIPSGenerator", **options}, kimg=1.0)
+    return path
+
+
+@pytest.mark.parametrize("how", ["nan", "inf", "overflow"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ["output=grid.png"],
+        ["output=pictures/"],
+        ["output=large.tif", "resolution=[700,1500]"],
+        ["output=large.png", "stream=true", "resolution=64"],
+    ],
+    ids=["grid", "folder", "tiff", "streamed"],
+)
+def test_pictures_of_no_numbers_are_refused(
+    how: str, place: list[str], run: Run, weights: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ckpt = spoiled(weights, tmp_path_factory.mktemp("spoiled"), how)
+    result = run("synthesize", f"ckpt={ckpt}", "seeds=5", *place)
+    assert result.returncode == 2, result.stderr
+    assert f"ckpt={ckpt}" in result.stderr
+    named = "the picture of seed 5 is not finite" if how == "overflow" else "blocks.1.second.linear.bias is not finite"
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_later_seed_without_numbers_takes_the_earlier_with_it(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = OmegaConf.load(conf_folder() / "synthesize.yaml")
+    config = OmegaConf.merge(config, {"ckpt": str(weights), "output": str(tmp_path / "a"), "seeds": "0-9", "batch": 3})
+    synthesis = Synthesis(config)
+    plain = synthesis.generator.render
+
+    def failing(w: torch.Tensor, *rest: object, **options: object) -> torch.Tensor:
+        images = plain(w, *rest, **options)  # type: ignore[arg-type]
+        bad = (w == synthesis.generator.mapping(latents_of_seeds([7], w.shape[1]))).all(1)
+        images[bad] = float("nan")
+        return images
+
+    monkeypatch.setattr(synthesis.generator, "render", failing)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.txt").write_text("stays")
+    with pytest.raises(UserError, match=rf"^ckpt={weights}: the picture of seed 7 is not finite"):
+        synthesis.run()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["mine.txt"]
+
+
+def test_seeds_in_words() -> None:
+    for seeds, expected in (
+        (3, [3]),
+        ("0-2", [0, 1, 2]),
+        ("1, 4 - 6", [1, 4, 5, 6]),
+        ([1, "3-4", "7,9"], [1, 3, 4, 7, 9]),
+    ):
+        assert parse_seeds(seeds) == expected
+    for wrong in ("", "a", "5-1", "1.5", [], [None], "-1"):
+        with pytest.raises(UserError, match="expected a number, a range"):
+            parse_seeds(wrong)
+
+
+@torch.no_grad()
+def test_one_drawing_for_all(weights: Path) -> None:
+    """Evaluations, grids of a run and this command draw a seed alike."""
+    generator = load_generator(weights)
+    z = latents_of_seeds([4, 9], generator.z_dim)
+    w = generator.truncate(generator.mapping(z), 0.6)
+    assert torch.equal(draw(generator, z, 0.6), generator.synthesize_native(w))
+    grid = image_grid(9, 11)
+    assert torch.equal(draw(generator, z, 0.6, grid), generator.render(w, grid))
+    (batch,) = samples(generator, [torch.tensor([4, 9])], "cpu", 0.6)
+    assert torch.equal(batch, quantize(generator.synthesize_native(w)))
+    (oblong,) = samples(generator, [torch.tensor([4, 9])], "cpu", 0.6, [9, 11])
+    assert torch.equal(oblong, quantize(generator.render(w, grid)))

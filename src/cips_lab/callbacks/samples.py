@@ -10,6 +10,7 @@ from cips_lab.callbacks.interruption import telling_of_a_full_disk
 from cips_lab.callbacks.quiet_exit import check_average
 from cips_lab.data.dataset import to_device_range
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
+from cips_lab.render.scene import draw
 from cips_lab.runs.folder import REAL, SAMPLES, kimg_label
 from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.draws import stream
@@ -80,16 +81,11 @@ class SampleGrids(pl.Callback):
             save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
             show(trainer, "samples", path, gan.images_seen)
 
-    @torch.no_grad()
     def draw(self, gan: GAN) -> torch.Tensor:
         """[rows * columns, 3, R, R] from the run's fixed latents."""
         generator = gan.generator_ema
         z = torch.randn(self.rows * self.columns, generator.z_dim, generator=stream(gan.seed, "sample grid", 0))
-        parts = []
-        for part in z.to(gan.device).split(self.batch):
-            w = generator.truncate(generator.mapping(part), self.truncation)
-            parts.append(generator.synthesize_native(w))
-        return torch.cat(parts)
+        return torch.cat([draw(generator, part, self.truncation) for part in z.to(gan.device).split(self.batch)])
 
     @staticmethod
     def _folder(trainer: pl.Trainer) -> Path:

@@ -16,7 +16,7 @@ from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.render.finite import check_weights
-from cips_lab.render.scene import samples
+from cips_lab.render.scene import check_scene, parse_size, samples
 
 
 def check_output(output: Path) -> None:
@@ -56,11 +56,7 @@ class Subject:
         generator = load_generator(cfg.ckpt)
         check_weights(generator, f"ckpt={generator_file(cfg.ckpt)}")
         size = cfg.resolution or generator.resolution
-        if generator.native_only and size != generator.resolution:
-            raise UserError(
-                f"resolution={size}: this generator is convolutional and makes pictures of "
-                f"{generator.resolution} x {generator.resolution} only"
-            )
+        check_scene(generator, *parse_size(size, generator.resolution))
         return cls(generator, None, size)
 
 

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from cips_lab.errors import UserError
 
 
+class PictureNotFinite(UserError):
+    """A picture has no numbers, though all weights may be some; the message begins with which one it is."""
+
+
 def check_weights(generator: nn.Module, source: str) -> None:
     """Refuse a generator that can only yield pictures of no numbers.
 
@@ -37,13 +41,13 @@ def check_pictures(images: Tensor, seeds: Sequence[int] | None = None) -> None:
         seeds: what the pictures are called in the message; None: their places in the batch.
 
     Raises:
-        UserError: naming the first such picture.
+        PictureNotFinite: naming the first such picture.
     """
     if images.isfinite().all():
         return
     first = int(images.flatten(1).isfinite().all(1).logical_not().nonzero()[0, 0])
     which = f"picture {first} of a batch of {len(images)}" if seeds is None else f"the picture of seed {seeds[first]}"
-    raise UserError(
+    raise PictureNotFinite(
         f"{which} is not finite (NaN or infinite): the generator's weights overflow, or its precision is too low for "
         "them; take an earlier checkpoint"
     )

@@ -14,7 +14,7 @@ from cips_lab.render.finite import check_pictures
 def quantize(images: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
     """[B, 3, H, W] in [-1, 1] (clamped) -> uint8 [B, 3, H, W] on the same device: round((x + 1) * 127.5).
 
-    Raises `UserError` for a picture that is not finite, see `check_pictures`; `seeds` are its name there.
+    Raises `PictureNotFinite` for a picture that is not finite, see `check_pictures`; `seeds` are its name there.
     """
     check_pictures(images, seeds)
     scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5

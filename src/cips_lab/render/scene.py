@@ -1,6 +1,11 @@
-"""The pictures of a generator that are evaluated: always those of the same latents, sample i that of seed i."""
+"""What is drawn: which latents, how far truncated, which part of the plane, at which size. Files are other modules'.
 
-from collections.abc import Iterable, Iterator
+A seed is one latent wherever it is drawn: sample i of an evaluation is the picture of ``synthesize seeds=i``.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,53 +14,105 @@ from cips_lab.errors import UserError
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import latents_of_seeds
+from cips_lab.networks.tiling import Tile
 from cips_lab.processes.collectives import world_size
 from cips_lab.render.pictures import quantize
 
+TRAINING_SQUARE = (-1.0, -1.0, 1.0, 1.0)
+
+
+def parse_seeds(seeds: Any) -> list[int]:
+    """``3``, ``"0-15"``, ``"1,4-6"`` or a sequence of these -> seeds in order; `UserError` for anything else."""
+    text = str(seeds) if isinstance(seeds, (str, int)) else ",".join(str(part) for part in seeds)
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part.strip())
+        if match is None or (match[2] is not None and int(match[2]) < int(match[1])):
+            raise UserError(f"seeds={seeds}: expected a number, a range like 0-15, or a list like [1,5,9]")
+        numbers.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return numbers
+
+
+def parse_size(resolution: Any, native: int) -> tuple[int, int]:
+    """``null`` (the native one), a number or ``[height,width]`` -> (height, width); `UserError` for anything else."""
+    size = [resolution or native] * 2 if resolution is None or isinstance(resolution, int) else list(resolution)
+    if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+        raise UserError(f"resolution={resolution}: expected a positive number of pixels, or [height,width]")
+    return size[0], size[1]
+
+
+def check_scene(generator: Generator, height: int, width: int, region: Sequence[float] = TRAINING_SQUARE) -> None:
+    """Raise `UserError` for a size or region that the generator cannot draw."""
+    side = generator.resolution
+    if not generator.native_only:
+        return
+    if (height, width) != (side, side):
+        raise UserError(
+            f"resolution={height if height == width else f'[{height},{width}]'}: this generator is convolutional and "
+            f"makes pictures of its native {side} x {side} only"
+        )
+    if tuple(region) != TRAINING_SQUARE:
+        raise UserError(f"region={list(region)}: this generator is convolutional and has its native pictures only")
+
 
 @torch.no_grad()
+def draw(generator: Generator, z: Tensor, psi: float = 1.0, grid: Tensor | None = None, tile: Tile = "auto") -> Tensor:
+    """The pictures of latents: what every command, callback and page shows or measures.
+
+    Args:
+        generator: in evaluation mode, on the latents' device.
+        z: [B, z_dim].
+        psi: of the truncation trick; 1 for none.
+        grid: [H, W, 2], see `image_grid`; None: the native grid, as training synthesises it.
+        tile: see `Generator.synthesize_native`; on a grid None means ``auto`` too.
+
+    Returns:
+        [B, 3, H, W], about [-1, 1], not clamped.
+    """
+    w = generator.truncate(generator.mapping(z), psi)
+    if grid is None:
+        return generator.synthesize_native(w, tile=tile)
+    return generator.render(w, grid, tile=tile)
+
+
 def samples(
     generator: Generator,
     batches: Iterable[Tensor],
     device: torch.device | str,
     truncation: float = 1.0,
-    resolution: int | None = None,
+    resolution: int | Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
-    """The pictures that `cips_lab.synthesize seeds=...` makes of the same numbers.
+    """The pictures that are evaluated: those that `cips_lab.synthesize seeds=...` makes of the same numbers.
 
     Args:
         generator: on `device`, in evaluation mode.
         batches: numbers of samples, int64 [b], as `Evaluator.batches` gives them.
         device: where pictures are made.
         truncation: psi; 1 for none, as metrics are usually computed.
-        resolution: of the pictures; None: the generator's own.
+        resolution: pixels a side or (height, width); None: the generator's own.
 
     Yields:
-        uint8 [b, 3, R, R].
+        uint8 [b, 3, H, W].
 
     Raises:
         UserError: a picture is not finite, naming its seed. Of several processes, after the last batch: the others
             count on this one's part in what they do together.
     """
-    side = resolution or generator.resolution
+    height, width = parse_size(resolution, generator.resolution)
+    native = height == width == generator.resolution
+    grid = None if native else image_grid(height, width, device=device)
     failure: UserError | None = None
     for numbers in batches:
         if failure is None:
+            seeds = numbers.tolist()
+            z = latents_of_seeds(seeds, generator.z_dim).to(device)
             try:
-                yield _pictures(generator, numbers.tolist(), device, truncation, side)
+                yield quantize(draw(generator, z, truncation, grid), seeds)
                 continue
             except UserError as error:
                 if world_size() == 1:
                     raise
                 failure = error
-        yield torch.zeros(len(numbers), 3, side, side, dtype=torch.uint8, device=device)
+        yield torch.zeros(len(numbers), 3, height, width, dtype=torch.uint8, device=device)
     if failure is not None:
         raise failure
-
-
-def _pictures(generator: Generator, seeds: list[int], device: torch.device | str, psi: float, side: int) -> Tensor:
-    z = latents_of_seeds(seeds, generator.z_dim).to(device)
-    w = generator.truncate(generator.mapping(z), psi)
-    if side == generator.resolution:
-        return quantize(generator.synthesize_native(w), seeds)
-    return quantize(generator.render(w, image_grid(side, side, device=device)), seeds)

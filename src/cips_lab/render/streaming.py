@@ -27,9 +27,10 @@ from tqdm import tqdm
 from cips_lab import __version__
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replace_text, replacing
-from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.generator import Generator
 from cips_lab.networks.tiling import Tile
+from cips_lab.render.finite import PictureNotFinite
 from cips_lab.render.pictures import to_uint8
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,11 @@ class StreamedPicture:
             self.partial.unlink()
         self.journal.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Leave nothing of an unfinished picture."""
+        for path in (self.journal, self.partial, self.lock):
+            path.unlink(missing_ok=True)
+
     def _read_journal(self) -> dict[str, Any]:
         if not (self.journal.is_file() and self.partial.is_file()):
             return {}
@@ -169,7 +175,7 @@ def check_space(pictures: Sequence[StreamedPicture]) -> None:
 
 
 def stream_pictures(
-    generator: CIPSGenerator,
+    generator: Generator,
     styles: Iterable[Tensor],
     pictures: Sequence[StreamedPicture],
     region: Sequence[float] = (-1.0, -1.0, 1.0, 1.0),
@@ -178,14 +184,15 @@ def stream_pictures(
     """Render pictures to files, one after the other, in memory that does not depend on their number or height.
 
     Args:
-        generator: in evaluation mode, on any device.
+        generator: one that takes any coordinates, in evaluation mode, on any device.
         styles: [w_dim] or [1, w_dim] for each picture, on the generator's device.
         pictures: all of them in one folder, which is made.
         region: see `image_grid`.
-        tile: see `CIPSGenerator.synthesize_native`.
+        tile: see `Generator.synthesize_native`.
 
     Raises:
         UserError: a format that cannot be written, too little disk space, or another process writes the same picture.
+        PictureNotFinite: a band is not; nothing is left of that picture.
     """
     for picture in pictures:
         check_format(picture.path, picture.height, picture.width)
@@ -195,6 +202,9 @@ def stream_pictures(
         try:
             with FileLock(picture.lock, blocking=False):
                 _stream(generator, w.reshape(1, -1), picture, region, tile)
+        except PictureNotFinite:
+            picture.discard()
+            raise
         except Timeout:
             raise UserError(f"{picture.path}: another process is writing this picture") from None
         except OSError as error:
@@ -204,7 +214,7 @@ def stream_pictures(
         picture.lock.unlink(missing_ok=True)
 
 
-def _stream(generator: CIPSGenerator, w: Tensor, picture: StreamedPicture, region: Sequence[float], tile: Tile) -> None:
+def _stream(generator: Generator, w: Tensor, picture: StreamedPicture, region: Sequence[float], tile: Tile) -> None:
     if picture.is_complete():
         log.info("%s: already there, complete", picture.path)
         picture.journal.unlink(missing_ok=True)  # of a process that died right after the renaming
@@ -215,6 +225,7 @@ def _stream(generator: CIPSGenerator, w: Tensor, picture: StreamedPicture, regio
     height, width, done = picture.height, picture.width, picture.rows_done()
     if done:
         log.info("%s: going on after %d of %d rows (%.0f %%)", picture.path, done, height, 100 * done / height)
+    seeds = [picture.description["seed"]] if "seed" in picture.description else None
     step = max(1, BAND_PIXELS // width)
     offset = picture.data_offset()
     with (
@@ -224,7 +235,7 @@ def _stream(generator: CIPSGenerator, w: Tensor, picture: StreamedPicture, regio
         for start in range(done, height, step):
             stop = min(start + step, height)
             grid = image_grid(height, width, region, w.device, rows=slice(start, stop))
-            band = to_uint8(generator.render(w, grid, tile=tile))[0]
+            band = to_uint8(generator.render(w, grid, tile=tile), seeds)[0]
             file.seek(offset + start * picture.row_bytes)
             file.write(band.tobytes())
             file.flush()

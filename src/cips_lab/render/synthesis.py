@@ -1,0 +1,131 @@
+"""Pictures by `cips_lab.synthesize`: all that can be looked at before the work, then the work."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from cips_lab.errors import UserError
+from cips_lab.files.whole import sha256_of
+from cips_lab.interop.native import generator_file, load_generator
+from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.generator import Generator
+from cips_lab.networks.mapping import latents_of_seeds
+from cips_lab.render.finite import PictureNotFinite, check_weights
+from cips_lab.render.pictures import save_picture, tile_images, to_uint8
+from cips_lab.render.scene import check_scene, draw, parse_seeds, parse_size
+from cips_lab.render.streaming import LARGE_PIXELS, TIFF, StreamedPicture, stream_pictures
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def choose_device(device: str) -> torch.device:
+    """``auto``: an accelerator where there is one; else what it names."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def on_device(generator: Generator, device: str) -> Generator:
+    """The generator there; `UserError` where there is no such device."""
+    try:
+        return generator.to(choose_device(device))
+    except (RuntimeError, AssertionError) as error:  # what torch raises depends on how it was built
+        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from None
+
+
+class Synthesis:
+    """What a composed ``conf/synthesize.yaml`` asks for, looked at as far as that is possible without work.
+
+    Raises:
+        UserError: anything that would stop it: a file, its weights, a size, a region, a place.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.seeds = parse_seeds(cfg.seeds)
+        self.region = [float(edge) for edge in cfg.region]
+        self.output = Path(str(cfg.output)).expanduser()
+        self.into_folder = self.output.is_dir() or not self.output.suffix
+        if not self.into_folder and self.output.suffix.lower() not in SUFFIXES:
+            known = ", ".join(SUFFIXES)
+            raise UserError(f"output={self.output}: not a picture format that is known here; use one of {known}")
+        self.source = generator_file(cfg.ckpt)
+        self.generator = on_device(load_generator(self.source), cfg.device)
+        self.device = self.generator.mapping.w_mean.device
+        check_weights(self.generator, f"ckpt={self.source}")
+        self.height, self.width = parse_size(cfg.resolution, self.generator.resolution)
+        self.streamed = self._is_streamed()
+        check_scene(self.generator, self.height, self.width, self.region)
+
+    def _is_streamed(self) -> bool:
+        one_tiff = len(self.seeds) == 1 and self.output.suffix.lower() in TIFF and not self.into_folder
+        large = self.height * self.width > LARGE_PIXELS or one_tiff
+        streamed: bool = (large and not self.generator.native_only) if self.cfg.stream is None else self.cfg.stream
+        if streamed and self.generator.native_only:
+            raise UserError("stream=true: this generator is convolutional; only CIPS makes pictures band by band")
+        if streamed and len(self.seeds) > 1 and not self.into_folder:
+            size = f"{len(self.seeds)} pictures of {self.height} x {self.width}"
+            raise UserError(f"output={self.output}: {size} are streamed to a file each; give a folder, or one seed")
+        return streamed
+
+    def run(self) -> str:
+        """Write the pictures, and say so in a sentence.
+
+        Raises:
+            UserError: a picture is not finite, and none is left; or it cannot be written.
+        """
+        try:
+            if self.streamed:
+                self._stream()
+            elif self.into_folder:
+                self._into_folder()
+            else:
+                pictures = np.concatenate(list(self._batches()))
+                columns = self.cfg.columns or math.ceil(math.sqrt(len(self.seeds)))
+                save_picture(tile_images(pictures, columns), self.output)
+        except PictureNotFinite as error:
+            raise UserError(f"ckpt={self.source}: {error}") from None
+        return f"{len(self.seeds)} picture(s) of {self.height} x {self.width} in {self.output}"
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """uint8 [b, H, W, 3], in the seeds' order."""
+        cfg = self.cfg
+        grid = image_grid(self.height, self.width, self.region, device=self.device)
+        with tqdm(
+            total=len(self.seeds), desc="synthesising", unit="picture", disable=len(self.seeds) <= cfg.batch
+        ) as bar:
+            for first in range(0, len(self.seeds), cfg.batch):
+                seeds = self.seeds[first : first + cfg.batch]
+                z = latents_of_seeds(seeds, self.generator.z_dim).to(self.device)
+                yield to_uint8(draw(self.generator, z, cfg.truncation, grid, cfg.tile), seeds)
+                bar.update(len(seeds))
+
+    def _into_folder(self) -> None:
+        written: list[Path] = []
+        try:
+            for pictures in self._batches():
+                for picture in pictures:
+                    path = self.output / f"seed{self.seeds[len(written)]:06d}.png"
+                    save_picture(picture, path)
+                    written.append(path)
+        except PictureNotFinite:  # what was drawn before is the same generator's: not to be taken for a result
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+
+    def _stream(self) -> None:
+        truncation, region = float(self.cfg.truncation), list(self.cfg.region)
+        identity = {"generator": sha256_of(self.source), "truncation": truncation, "region": region}
+        files = [self.output / f"seed{seed:06d}.tif" if self.into_folder else self.output for seed in self.seeds]
+        pictures = [
+            StreamedPicture(file, self.height, self.width, identity | {"seed": seed})
+            for file, seed in zip(files, self.seeds, strict=True)
+        ]
+        generator, z = self.generator, latents_of_seeds(self.seeds, self.generator.z_dim)
+        styles = (generator.truncate(generator.mapping(latent[None].to(self.device)), truncation) for latent in z)
+        stream_pictures(generator, styles, pictures, self.region, self.cfg.tile)
