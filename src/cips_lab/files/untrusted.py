@@ -56,9 +56,11 @@ def refusal(error: BaseException) -> str:
     """Why torch read no further, in one line, without its advice to read the file unsafely."""
     text = str(error)
     if named := re.search(r"GLOBAL ([\w.]+)", text):
-        return f"it holds {named[1]}, and only tensors, numbers, strings and containers of these are read"
+        return (
+            f"it holds {named[1]}, and only tensors, numbers, strings and containers of these are read: save it without"
+        )
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "torch.serialization" in text:
-        return "it holds code or objects, or is damaged"
+        return "it holds code or objects, or is damaged: save tensors alone, or copy it again"
     return first_line(error)
 
 

@@ -25,6 +25,7 @@ GENERATORS: dict[str, type[Generator]] = {
     "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
 }
 FORMAT = "cips_lab.generator.1"
+REMEDY = "give a run folder, one of its checkpoints, or the generator.safetensors in it, as cips_lab wrote it"
 
 
 def save_generator(generator: nn.Module, path: str | Path, config: dict[str, Any], kimg: float) -> None:
@@ -123,18 +124,18 @@ def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
     prefix = "discriminator."
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict):
-        raise UserError(f"{path}: not a checkpoint of cips_lab")
+        raise UserError(f"{path}: not a checkpoint of cips_lab; {REMEDY}")
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _from_safetensors(path: Path) -> tuple[Generator, dict[str, Any]]:
     state, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT})")
+        raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT}); {REMEDY}")
     try:
         config = parse_config(metadata["generator"])
     except (KeyError, ValueError):
-        raise UserError(f"{path}: its header holds no configuration of a generator") from None
+        raise UserError(f"{path}: its header holds no configuration of a generator; {REMEDY}") from None
     return _build(path, config, state), config
 
 
@@ -147,7 +148,7 @@ def _from_lightning(path: Path) -> tuple[Generator, dict[str, Any]]:
         config = checkpoint["cips_lab"]["generator"]
         state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{path}: not a checkpoint of cips_lab") from None
+        raise UserError(f"{path}: not a checkpoint of cips_lab; {REMEDY}") from None
     return _build(path, config, state), config
 
 
@@ -155,10 +156,10 @@ def _build(path: Path, config: Any, state: dict[str, torch.Tensor]) -> Generator
     options = dict(config) if isinstance(config, dict) else {}
     target = options.pop("_target_", None)
     if not isinstance(target, str) or target not in GENERATORS:
-        raise UserError(f"{path}: its generator is {target!r}, not one of {', '.join(GENERATORS)}")
+        raise UserError(f"{path}: its generator is {target!r}, not one of {', '.join(GENERATORS)}; {REMEDY}")
     try:
         generator = build_as_stored(GENERATORS[target], options, state)
         generator.load_state_dict(state)
     except Exception as error:  # what a constructor makes of options of any type and size
-        raise UserError(f"{path}: weights and configuration do not fit ({first_line(error)})") from None
+        raise UserError(f"{path}: weights and configuration do not fit ({first_line(error)}); {REMEDY}") from None
     return generator.eval().requires_grad_(False)

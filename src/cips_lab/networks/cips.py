@@ -1,6 +1,7 @@
 """CIPS: an MLP from a pixel's coordinate and one style vector to its colour (Anokhin et al., CVPR 2021, section 3)."""
 
 import math
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,14 +12,11 @@ from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.encoding import (
     EMBEDDING,
     FOURIER,
-    CoordinateEmbedding,
     EmbeddingOptions,
-    FourierFeatures,
     FourierOptions,
     Inputs,
     Lookup,
-    PositionalEncoding,
-    filled,
+    positional_encoding,
 )
 from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.generator import Generator
@@ -63,6 +61,14 @@ def official_widths(width: int, pairs: int, blocks: Literal["plain", "residual"]
     if pairs > len(halvings):
         raise ValueError(f"generator.widths=official ends at resolution 1024; use constant for {2 ** (pairs + 1)}")
     return [max(1, width >> halving) for halving in halvings[:pairs]]
+
+
+CHOICES = {
+    "widths": ("constant", "official"),
+    "output": ("skip", "last"),
+    "blocks": ("plain", "residual"),
+    "embedding_lookup": ("aligned", "official"),
+}
 
 
 class CIPSGenerator(Generator):
@@ -113,41 +119,21 @@ class CIPSGenerator(Generator):
         super().__init__()
         if resolution < 8 or resolution & (resolution - 1):
             raise ValueError(f"resolution must be a power of two of at least 8, not {resolution}")
-        for option, value, allowed in (
-            ("widths", widths, ("constant", "official")),
-            ("output", output, ("skip", "last")),
-            ("blocks", blocks, ("plain", "residual")),
-            ("embedding_lookup", embedding_lookup, ("aligned", "official")),
-        ):
-            if value not in allowed:
-                raise ValueError(f"generator.{option} must be one of {', '.join(allowed)}, not {value!r}")
+        chosen = {"widths": widths, "output": output, "blocks": blocks, "embedding_lookup": embedding_lookup}
+        for option, value in chosen.items():
+            if value not in CHOICES[option]:
+                raise ValueError(f"generator.{option} must be one of {', '.join(CHOICES[option])}, not {value!r}")
         self.resolution = resolution
         self.z_dim = z_dim
         self.w_dim = w_dim
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
-        self.encoding = PositionalEncoding(
-            {
-                "fourier": None if fourier is None else FourierFeatures(**filled(fourier, width)),
-                "embedding": None
-                if embedding is None
-                else CoordinateEmbedding(resolution, lookup=embedding_lookup, **filled(embedding, width)),
-            }
-        )
+        self.encoding = positional_encoding(resolution, width, fourier, embedding, embedding_lookup)
 
         pairs = resolution.bit_length() - 2  # log2(R) - 1
         self.num_layers = 1 + 2 * pairs  # an RGB image is read with the style of the layer before it
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
 
-        def layer(in_features: int, out_features: int) -> PixelLayer:
-            return PixelLayer(
-                in_features,
-                out_features,
-                w_dim,
-                activation=activation,
-                modulated=modulation,
-                noise=noise,
-            )
-
+        layer = partial(PixelLayer, w_dim=w_dim, activation=activation, modulated=modulation, noise=noise)
         self.first = layer(self.encoding.features, sizes[0])
         # Without modulation, "style concatenated to the encoding" is one more linear map into the first layer.
         self.style_input = None if modulation else EqualizedLinear(w_dim, sizes[0], bias=False)

@@ -1,6 +1,6 @@
 """What the generator is told about a pixel: Fourier features e_fo, coordinate embedding e_co (paper, section 3).
 
-Each is an `EncodingPart`; another one is one more class here, and one more entry where `CIPSGenerator` lists its parts.
+Each is an `EncodingPart`; another one is one more class here, and one more entry in `positional_encoding`.
 """
 
 import math
@@ -223,6 +223,31 @@ FOURIER = FourierOptions()
 EMBEDDING = EmbeddingOptions()
 
 
-def filled(options: FourierOptions | EmbeddingOptions, width: int) -> dict[str, Any]:
-    """Options with their number of features, which is the generator's width where none is given."""
-    return {**options, "features": options.get("features") or width}
+def positional_encoding(
+    resolution: int,
+    width: int,
+    fourier: FourierOptions | None,
+    embedding: EmbeddingOptions | None,
+    lookup: Lookup,
+) -> PositionalEncoding:
+    """The encoding that `CIPSGenerator`'s options ask for; the place where a further part enters.
+
+    Args:
+        resolution: native resolution R.
+        width: the generator's, and so a part's number of features where its options give none.
+        fourier, embedding: options of the parts; None leaves one out.
+        lookup: as `CoordinateEmbedding`.
+
+    Raises:
+        ValueError: both are left out, or an option is out of its range.
+    """
+
+    def filled(options: FourierOptions | EmbeddingOptions) -> dict[str, Any]:
+        return {**options, "features": options.get("features") or width}
+
+    parts: dict[str, EncodingPart | None] = {"fourier": None, "embedding": None}
+    if fourier is not None:
+        parts["fourier"] = FourierFeatures(**filled(fourier))
+    if embedding is not None:
+        parts["embedding"] = CoordinateEmbedding(resolution, lookup=lookup, **filled(embedding))
+    return PositionalEncoding(parts)

@@ -29,7 +29,7 @@ class Affine(NamedTuple):
     """A layer for known styles: x @ weight + bias, or, style by pixel, ((x * scale_in) @ weight) * scale_out + bias.
 
     weight: [B, in, out], or [in, out] where the style does not touch it.
-    bias: [out] or [B, 1, out].
+    bias: [out] or [B, 1, out]; [B, P, out] where the style enters through it and differs from pixel to pixel.
     scale_in, scale_out: [B, P, in] and [B, P, out] for styles that differ from pixel to pixel; then the activations are
         modulated instead of the weight, which is the same product. scale_out is None without demodulation.
     """
