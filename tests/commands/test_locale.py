@@ -20,8 +20,8 @@ LOCALES = {
 def test_a_run_is_continued_tabulated_and_reported(tmp_path: Path, locale: str) -> None:
     environment = LOCALES[locale]
     commands = [
-        ("train", *SMALL, *EVALUATED, "name=run"),
-        ("train", *SMALL, *EVALUATED, "name=run", "schedule.total_kimg=0.032"),
+        ("train", *SMALL, *EVALUATED, "name=Prüfung"),
+        ("train", *SMALL, *EVALUATED, "name=Prüfung", "schedule.total_kimg=0.032"),
         ("tabulate", "sweep=runs", "output=table", "plots=false"),
         ("report", "run=runs", "output=page.html"),
     ]

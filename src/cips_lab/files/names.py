@@ -9,8 +9,12 @@ _ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
 
 
 def printable(name: object) -> str:
-    r"""A path or a message with its undecodable bytes as ``\xe9``: it can be printed, logged and encoded as UTF-8."""
-    return _HALVES.sub(_as_byte, str(name))
+    r"""A path or a message that can be printed, logged and encoded as UTF-8: undecodable bytes as ``\xe9``.
+
+    Bytes that make UTF-8, as Python holds them where the locale knows ASCII alone, are the letters that they make.
+    """
+    text = _HALVES.sub(lambda found: found[0] if "\udc80" <= found[0] <= "\udcff" else _as_byte(found), str(name))
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def escape(name: str) -> str:

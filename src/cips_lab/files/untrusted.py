@@ -43,13 +43,23 @@ def read_torch(path: str | Path, what: str, *, mmap: bool = False) -> Any:
     try:
         check_archive(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            content = _load(path, mmap)
         check_tensors(content, path.stat().st_size)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch raises many kinds for damaged files; each becomes one clear message
         raise UserError(f"{path}: not {what} that can be read safely ({refusal(error)})") from None
     return content
+
+
+def _load(path: Path, mmap: bool) -> Any:
+    """`torch.load`, which opens a file by its name only where the name can be written in UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def refusal(error: BaseException) -> str:

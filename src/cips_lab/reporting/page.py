@@ -12,6 +12,7 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from cips_lab.files.names import printable
 from cips_lab.files.whole import replace_text
 from cips_lab.reporting.formats import heading
 from cips_lab.reporting.table import number
@@ -55,7 +56,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
 
 def write(page: str, path: Path) -> None:
     """A half-written page never bears the name, also where several jobs write their sweep's at once."""
-    replace_text(path, page)
+    replace_text(path, printable(page))
 
 
 def _text(name: str) -> str:

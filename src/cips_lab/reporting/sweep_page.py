@@ -174,7 +174,9 @@ def listed(job: Job, variants: list[Variant], home: Path) -> dict[str, Any]:
     return {
         "job": job,
         "variant": next(v.label for v in variants if job in v.jobs),
-        "link": quote(Path(os.path.relpath(report.resolve(), home.resolve())).as_posix()) if report.exists() else None,
+        "link": quote(os.fsencode(Path(os.path.relpath(report.resolve(), home.resolve())).as_posix()))
+        if report.exists()
+        else None,
         "distance": None if newest is None or name is None else float(newest[name]),
         "distance_name": name,
     }
