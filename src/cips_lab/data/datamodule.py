@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from cips_lab.data import blue_marble
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
 from cips_lab.data.inventory import tell_of, write_inventory
-from cips_lab.data.loading import PictureLoader, leave_signals_to_the_run
+from cips_lab.data.loading import PictureLoader, leave_signals_to_the_run, readers_that_fit
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.sources import ImageSource, check_readable, open_source
 from cips_lab.data.sources.base import full_path
@@ -99,7 +99,10 @@ class BaseDataModule(pl.LightningDataModule):
 
         `batch_size`: pictures per process. `images_seen`: where the stream begins, counted over all processes.
         """
-        workers = self.automatic_workers(world_size) if self.num_workers is None else self.num_workers
+        workers = self.num_workers
+        if workers is None:
+            here = min(world_size, torch.cuda.device_count() or world_size)
+            workers = readers_that_fit(self.automatic_workers(world_size), batch_size * 3 * self.resolution**2, here)
         return PictureLoader(
             self.train_dataset,
             batch_size=batch_size,
