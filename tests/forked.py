@@ -5,6 +5,7 @@ working folder, output and exit status, ended by the interpreter as always. What
 (what it imports, how it decodes, its allocator) and what is watched or killed while it runs is a `subprocess` instead.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -92,6 +93,10 @@ def import_what_commands_import() -> None:
         top = module.name.count(".") == 1 and not module.ispkg
         if not top or module.name in ("cips_lab.cli", "cips_lab.configuration", "cips_lab.errors"):
             importlib.import_module(module.name)
+    # Its folder of pictures on their way is removed at the end of any process that inherits this: the server's alone.
+    from wandb.sdk.data_types import _private
+
+    atexit.unregister(_private.MEDIA_TMP.cleanup)
 
 
 def serve(link: socket.socket) -> dict[str, Any] | None:

@@ -114,7 +114,10 @@ def test_help_teaches(run: Run) -> None:
     [
         (["experiment=ffhq_256"], "data.path is not set.*\n?.*https://github.com/NVlabs/ffhq-dataset"),
         (["experiment=debug", "generator=cips_x"], "Could not find 'generator/cips_x'"),
-        (["experiment=debug", "generator.activation=relu"], "generator.activation=relu: must be lrelu, sine or siren"),
+        (
+            ["experiment=debug", "generator.activation=relu"],
+            "generator.activation=relu: must be lrelu, sine, siren or sinrelu",
+        ),
         (["experiment=debug", "resolution=48"], "resolution=48: must be a power of two"),
         (["experiment=debug", "batch_size=9", "trainer=ddp_cpu"], "batch_size=9 .* does not divide among 2 processes"),
         (["experiment=debug", "batch_size=8", "micro_batch=3"], "micro_batch=3 does not divide the 8 images"),

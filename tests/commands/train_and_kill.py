@@ -23,6 +23,7 @@ from typing import Any
 import cips_lab.launch.run  # noqa: F401 - all that takes long to import
 from cips_lab.callbacks import metrics
 from cips_lab.files import whole
+from cips_lab.launch import beginning
 from cips_lab.train import main
 
 
@@ -76,15 +77,16 @@ def in_a_line() -> None:
 
 def in_the_configuration() -> None:
     """config.yaml is being written again by a run that continues."""
-    original = Path.write_text
+    original = beginning.replace_text
 
-    def write_text(self: Path, text: str, *rest: Any) -> int:
-        if "config.yaml" in self.name:
-            original(self, text[: len(text) // 2])
-            die()
-        return original(self, text, *rest)
+    def replace_text(path: Path, text: str) -> None:
+        if path.name == "config.yaml" and path.exists():
+            with whole.replacing(path) as partial:
+                partial.write_text(text[: len(text) // 2])
+                die()
+        original(path, text)
 
-    Path.write_text = write_text  # type: ignore[method-assign, assignment]
+    beginning.replace_text = replace_text
 
 
 KILLERS = (between_writing_and_rename, between_rename_and_pruning, in_a_line, in_the_configuration)

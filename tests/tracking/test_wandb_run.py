@@ -354,7 +354,10 @@ def test_a_run_keeps_its_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"artifacts": "some"}, "logger.wandb.artifacts=some: choose from auto"), ({"tags": ["x" * 65]}, "longer than")],
+    [
+        ({"artifacts": "some"}, "logger.wandb.artifacts=some: choose from auto"),
+        ({"tags": ["x" * 65]}, "has not 1 to 64 characters"),
+    ],
 )
 def test_bad_options(environment: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

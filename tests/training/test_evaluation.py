@@ -209,7 +209,7 @@ def test_one_of_several_processes_tells_of_a_picture_that_is_not_finite_at_its_e
     fifth = generator.mapping(latents_of_seeds([5], generator.z_dim))[0, 0].item()
     made = generator.synthesize_native
     finite = lambda w: torch.isclose(w[:, 0], torch.tensor(fifth)).logical_not()  # noqa: E731
-    monkeypatch.setattr(generator, "synthesize_native", lambda w: made(w) / finite(w)[:, None, None, None])
+    monkeypatch.setattr(generator, "synthesize_native", lambda w, **_: made(w) / finite(w)[:, None, None, None])
     with pytest.raises(UserError, match="the picture of seed 5 is not finite"):
         list(samples(generator, batches, "cpu"))
     monkeypatch.setattr("cips_lab.render.scene.world_size", lambda: 2)

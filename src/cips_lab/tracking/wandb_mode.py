@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 from cips_lab.errors import UserError
 from cips_lab.files.places import home_is_closed, own_temporary_folder
 from cips_lab.files.secrets import read_netrc
+from cips_lab.runs.folder import WANDB
 
 MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "run": "online", "dryrun": "offline"}
 # Characters; the server refuses longer ones, long after the start.
@@ -43,7 +44,7 @@ def find_a_home() -> None:
     """Give W&B a temporary folder where this user has no home: it would tell of it in dozens of lines."""
     if home_is_closed():
         for folder in FOLDERS:
-            os.environ.setdefault(f"WANDB_{folder}_DIR", str(own_temporary_folder() / "wandb" / folder.lower()))
+            os.environ.setdefault(f"WANDB_{folder}_DIR", str(own_temporary_folder() / WANDB / folder.lower()))
 
 
 def check_tags(tags: list[str]) -> None:
