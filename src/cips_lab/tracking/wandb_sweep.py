@@ -20,6 +20,7 @@ from cips_lab.configuration.overrides import readable_overrides
 from cips_lab.configuration.refused import in_words
 from cips_lab.errors import UserError
 from cips_lab.metrics.registry import higher_is_better
+from cips_lab.processes.ranks import register_resolvers
 
 # The run's folder lies in the sweep's, as a job's of Hydra; Hydra fills this in in the agent's process.
 RUN_NAME = "name={sweep}/${{oc.env:WANDB_RUN_ID}}"
@@ -88,6 +89,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """conf/train.yaml with overrides and W&B, and Hydra's own part. Raises `UserError` where they do not compose."""
+    register_resolvers()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose("train", ["logger=wandb", *overrides], return_hydra_config=True)
