@@ -38,7 +38,13 @@ class Counting(ArrayDataset):
 def evaluate(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
     """One process's part: what it computed, which samples it made, which real pictures it read."""
     register_tiny()
-    kernel.TILE = neighbours.TILE = 128  # type: ignore[assignment]  # tiles for every process
+    with pytest.MonkeyPatch.context() as patch:  # one process is the suite's own
+        for module in (kernel, neighbours):
+            patch.setattr(module, "TILE", 128)  # tiles for every process
+        return evaluated(folder, pictures, real, options)
+
+
+def evaluated(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
     evaluator = Evaluator(**options, cache=folder)
     made: list[int] = []
 
