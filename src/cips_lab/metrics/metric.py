@@ -23,9 +23,8 @@ from cips_lab.metrics.options import Limit, Options
 
 if TYPE_CHECKING:
     import torchmetrics
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from cips_lab.metrics.extractors import Extractor
     from cips_lab.metrics.statistics import Gaussian
 
 ERRORS = ("_se", "_std")  # what a key of a metric's error ends with
@@ -43,7 +42,7 @@ class PictureSums:
     """
 
     name: str
-    make: "Callable[[Extractor], torchmetrics.Metric]"
+    make: "Callable[[nn.Module], torchmetrics.Metric]"
 
 
 @dataclass(frozen=True)

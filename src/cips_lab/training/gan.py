@@ -6,6 +6,7 @@ and that clock (`draws`), so neither the number of processes, nor micro-batches,
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,11 +18,11 @@ from cips_lab.data.dataset import to_device_range
 from cips_lab.errors import NonFinite
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.tiling import Tile
-from cips_lab.processes.collectives import is_distributed, mean_over_processes
+from cips_lab.processes.collectives import gather_objects, is_distributed, mean_over_processes
 from cips_lab.processes.reducer import GradientReducer
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
 from cips_lab.training.guard import Guard, StandStill, poisoned, seed_after
-from cips_lab.training.incident import report
+from cips_lab.training.incident import Finding, Incident, report
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
 
@@ -134,7 +135,9 @@ class GAN(pl.LightningModule):
         w_mean = self._generator_step(optimizer_g)
         lost = self.guard.lost_phase()
         if lost is not None:
-            raise NonFinite(report(self, lost, batch))
+            raise NonFinite(
+                report(self._incident(lost, batch), Path(self.trainer.default_root_dir), batch, self.global_rank)
+            )
         self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
         self.images_seen += self.batch_size
@@ -184,6 +187,21 @@ class GAN(pl.LightningModule):
         self.generator_ema.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
     # ------------------------------------------------------------------ its parts
+
+    def _incident(self, phase: str, batch: Tensor) -> Incident:
+        """What all processes know of a phase that was not finite; no weight has changed in this iteration."""
+        losses = {name: float(value) for name, value in self.statistics.items()}
+        return Incident(
+            phase=phase,
+            images_seen=self.images_seen,
+            iteration=self.iteration,
+            rollbacks=self.rollbacks,
+            seed=self.draw_seed,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            z_dim=self.generator.z_dim,
+            processes=gather_objects(Finding(self.global_rank, losses, self.retrace(phase, batch))),
+        )
 
     def retrace(self, phase: str, batch: Tensor) -> list[str]:
         """Go through a phase again: the parameters whose gradient is not finite on this very process.

@@ -4,18 +4,14 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cips_lab.files.whole import replace_text, replacing
-from cips_lab.processes.collectives import gather_objects, wait_for_all
+from cips_lab.processes.collectives import wait_for_all
 from cips_lab.runs.folder import GUARD, kimg_label
-
-if TYPE_CHECKING:
-    from cips_lab.training.gan import GAN
 
 TITLES = {"discriminator": "discriminator, step D", "r1": "discriminator, step R1", "generator": "generator, step G"}
 NAMED = 5  # parameters in the message; the file has all
@@ -101,34 +97,23 @@ class Incident:
         return "\n".join([*lines, f"  {saved}"])
 
 
-def report(gan: "GAN", phase: str, batch: Tensor) -> str:
-    """Find out who had it, save what a person needs to look at it, and tell; every process calls it.
+def report(incident: Incident, run: Path, batch: Tensor, process: int) -> str:
+    """Save what a person needs to look at it, and tell; every process calls it.
 
     Args:
-        gan: on all processes at the same place; no weight has changed in this iteration.
-        phase: that was not finite.
+        incident: the same on all.
+        run: the run's folder.
         batch: this process's real images, uint8 [B / processes, 3, R, R].
+        process: this one's rank.
 
     Returns:
         The message: in full on the first process.
     """
-    losses = {name: float(value) for name, value in gan.statistics.items()}
-    incident = Incident(
-        phase=phase,
-        images_seen=gan.images_seen,
-        iteration=gan.iteration,
-        rollbacks=gan.rollbacks,
-        seed=gan.draw_seed,
-        batch_size=gan.batch_size,
-        micro_batch=gan.micro_batch,
-        z_dim=gan.generator.z_dim,
-        processes=gather_objects(Finding(gan.global_rank, losses, gan.retrace(phase, batch))),
-    )
-    saved = save(incident, Path(gan.trainer.default_root_dir), batch, gan.global_rank)
+    saved = save(incident, run, batch, process)
     wait_for_all()  # no process may end, and so end others, while one is still writing
-    if gan.global_rank != 0:
-        return f"process {gan.global_rank} stops with the others: {incident.headline()}"
-    return incident.message(saved)
+    return (
+        incident.message(saved) if process == 0 else f"process {process} stops with the others: {incident.headline()}"
+    )
 
 
 def save(incident: Incident, run: Path, batch: Tensor, process: int) -> str:
