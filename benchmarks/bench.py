@@ -4,9 +4,8 @@
 
 Everything is measured in one run, ours and the reference in turn, and given as medians and ratios: machines are noisy,
 and what disturbs one disturbs both. "Limit" is the rate of this machine's matrix product, measured in the same turns.
-Each runs in a process of its own, ours with what our commands set for a process
-(cips_lab.processes.runtime), the reference as
-PyTorch comes.
+Each runs in a process of its own, ours with what our commands set for a process (`cips_lab.processes.runtime`), the
+reference as PyTorch comes.
 """
 
 import argparse
