@@ -23,8 +23,6 @@ def test_a_run_is_continued_tabulated_and_reported(tmp_path: Path) -> None:
             ("C", "train", *SMALL, *EVALUATED, name),
             ("Latin", "train", *SMALL, *EVALUATED, name, "schedule.total_kimg=0.032"),
             ("C", "tabulate", "sweep=runs", "output=table", "plots=false"),
-            ("Latin", "tabulate", "sweep=runs", "output=table", "plots=false"),
-            ("C", "report", "run=runs", "output=page.html"),
             ("Latin", "report", "run=runs", "output=page.html"),
         )
     ]
