@@ -1,6 +1,5 @@
 """Data sets as Lightning data modules: what Hydra's `data` group builds."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cips_lab.data.sources.base import full_path
 from cips_lab.data.unreadable import LISTED_AS, POLICIES, tell
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
+from cips_lab.processes.layout import usable_cores
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class _Stream:
     rank: int
     world_size: int
     images_seen: int
+
+
+def processes_here(world_size: int) -> int:
+    """How many of a run's processes share this machine: one a GPU, or all where there is none."""
+    return min(world_size, torch.cuda.device_count() or world_size)
 
 
 class BaseDataModule(pl.LightningDataModule):
@@ -101,8 +106,8 @@ class BaseDataModule(pl.LightningDataModule):
         """
         workers = self.num_workers
         if workers is None:
-            here = min(world_size, torch.cuda.device_count() or world_size)
-            workers = readers_that_fit(self.automatic_workers(world_size), batch_size * 3 * self.resolution**2, here)
+            batch_bytes = batch_size * 3 * self.resolution**2
+            workers = readers_that_fit(self.automatic_workers(world_size), batch_bytes, processes_here(world_size))
         return PictureLoader(
             self.train_dataset,
             batch_size=batch_size,
@@ -153,9 +158,7 @@ class ImageDataModule(BaseDataModule):
 
     def automatic_workers(self, world_size: int) -> int:
         """Up to 8, with the CPUs this job may use shared among the processes of this machine."""
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        processes_here = min(world_size, torch.cuda.device_count() or world_size)
-        return min(8, cpus // processes_here)
+        return min(8, usable_cores() // processes_here(world_size))
 
     def prepare_data(self) -> None:
         """Fail before training, on one process a machine, if a picture is missing or unreadable; say what there is."""

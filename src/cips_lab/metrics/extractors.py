@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cips_lab.errors import UserError
-from cips_lab.files.untrusted import check_archive
+from cips_lab.files.untrusted import check_archive, first_line
 from cips_lab.metrics import weights as files
 from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.float32 import exact_float32
@@ -175,7 +175,7 @@ def _clip(weights: str | Path | None, option: str) -> Extractor:
         # A TorchScript archive, which torch.load does not read; building from it runs none of its code.
         network = FeatureExtractorCLIP(model, ["clip"], feature_extractor_weights_path=str(path), verbose=False)
     except (RuntimeError, KeyError, ValueError, OSError, BadZipFile) as error:
-        raise UserError(f"{path}: not OpenAI's CLIP ViT-B/32 ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: not OpenAI's CLIP ViT-B/32 ({first_line(error)})") from None
     return Extractor("clip", network, 512, None, weights is None or source.is_at(path))
 
 
@@ -209,7 +209,7 @@ def _efficientnet_lite0(weights: str | Path | None, option: str) -> Extractor:
     try:
         network.model.load_state_dict(files.read_state(path))
     except RuntimeError as error:
-        raise UserError(f"{path}: not weights of EfficientNet-Lite0 ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: not weights of EfficientNet-Lite0 ({first_line(error)})") from None
     return Extractor("efficientnet_lite0", network, 1280, 1000, weights is None)
 
 
@@ -221,7 +221,7 @@ def _fidelity(kind: Any, name: str, layers: list[str], path: Path) -> nn.Module:
     try:
         network: nn.Module = kind(name, layers, feature_extractor_weights_path=copy)
     except RuntimeError as error:
-        raise UserError(f"{path}: not weights of {name} ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: not weights of {name} ({first_line(error)})") from None
     return network
 
 

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
-from cips_lab.processes.layout import set_threads
+from cips_lab.processes.layout import set_threads, usable_cores
 
 # What `trainer.precision` lets products be computed in; float32 on a GPU with `trainer.tf32` in TF32.
 ARITHMETIC = {"32-true": "fp32", "bf16-mixed": "bf16"}
@@ -57,7 +57,7 @@ def accelerator_of(cfg: DictConfig, processes: int) -> tuple[str, dict[str, floa
 def measured_rate(trainer: DictConfig, processes: int, dtype: torch.dtype) -> float:
     """FLOP/s of each process's share of this machine's cores in a matrix product, the best of several."""
     set_threads(trainer, processes)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     crowding = max(1.0, torch.get_num_threads() * processes / trainer.num_nodes / cores)
     a = torch.randn(1024, 1024).to(dtype)
     seconds = []

@@ -129,11 +129,16 @@ def check_batch(batch_size: int, micro_batch: int | None, processes: int) -> Non
         )
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def set_threads(trainer: DictConfig, processes: int) -> None:
     """Share the cores: by default every process would start a thread on each."""
     if trainer.threads is None and "OMP_NUM_THREADS" in os.environ:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if under_torchrun() else max(1, processes // trainer.num_nodes)
     torch.set_num_threads(trainer.threads or max(1, cores // here))
 

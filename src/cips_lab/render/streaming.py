@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from cips_lab import __version__
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import replace_text, replacing
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
@@ -130,7 +131,7 @@ class StreamedPicture:
                 with replacing(self.path, encoded):
                     getattr(image, ENCODERS[suffix])(str(encoded))
             except pyvips.Error as error:  # its pixels are safe: the same command tries again
-                raise UserError(f"{self.path}: libvips could not write it ({str(error).splitlines()[0]})") from None
+                raise UserError(f"{self.path}: libvips could not write it ({first_line(error)})") from None
             self.partial.unlink()
         self.journal.unlink(missing_ok=True)
 

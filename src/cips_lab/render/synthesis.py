@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from cips_lab.errors import UserError
+from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import sha256_of
 from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.networks.coordinates import image_grid
@@ -35,7 +36,7 @@ def on_device(generator: Generator, device: str) -> Generator:
     try:
         return generator.to(choose_device(device))
     except (RuntimeError, AssertionError) as error:  # what torch raises depends on how it was built
-        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device={device}: {first_line(error)}") from None
 
 
 class Synthesis:
