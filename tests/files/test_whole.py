@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cips_lab.data import blue_marble
+from cips_lab.data.prepared import prepared
 from cips_lab.files.whole import append_line, replace_text, replacing
 from cips_lab.interop.native import save_generator
 from cips_lab.metrics import reference
@@ -103,7 +103,7 @@ def test_permissions_are_the_umask_s_whatever_library_writes(tmp_path: Path, uma
         save_generator(torch.nn.Linear(2, 3), tmp_path / "generator.safetensors", {}, kimg=1)
         reference.write(tmp_path / "statistics.safetensors", {"mean": torch.zeros(3)}, {})
         save_picture(np.zeros((4, 4, 3), np.uint8), tmp_path / "picture.png")
-        blue_marble._save(tmp_path / "tiles.npy", np.zeros(3))
+        prepared(tmp_path / "tiles.npy", lambda: np.zeros(3))
         replace_text(tmp_path / "text", "text")
         replace_text(tmp_path / "text", "again")
     finally:

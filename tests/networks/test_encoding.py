@@ -142,6 +142,32 @@ def test_a_learning_rate_of_the_tables_own() -> None:
     torch.testing.assert_close(slow(coords) - before[1], torch.full((5, 7, 3), 0.1), atol=1e-5, rtol=0)
 
 
+def test_a_low_pass_on_the_table_is_a_weighted_mean_of_neighbours() -> None:
+    """Row by row, the naive formula; what was constant stays so at the edges, and a gradient reaches every entry."""
+    torch.manual_seed(0)
+    embedding = CoordinateEmbedding(8, 3, lowpass=0.7)
+    table = embedding.table.detach().double().view(8, 8, 3)
+    expected = torch.zeros_like(table)
+    for y in range(8):
+        for x in range(8):
+            weights = torch.tensor(
+                [[math.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * 0.7**2)) for j in range(8)] for i in range(8)],
+                dtype=torch.float64,
+            )
+            expected[y, x] = (weights[..., None] * table).sum((0, 1)) / weights.sum()
+    torch.testing.assert_close(embedding.filtered().double(), expected.flatten(0, 1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(embedding(image_grid(8, 8)).flatten(0, 1), embedding.filtered(), atol=1e-5, rtol=0)
+    embedding(image_grid(8, 8)).sum().backward()
+    assert embedding.table.grad is not None
+    assert embedding.table.grad.ne(0).all()
+    constant = CoordinateEmbedding(8, 1, lowpass=2.0)
+    with torch.no_grad():
+        constant.table.fill_(3.0)
+    torch.testing.assert_close(constant.filtered(), constant.table)
+    with pytest.raises(ValueError, match="lowpass must be 0 or more"):
+        CoordinateEmbedding(8, 3, lowpass=-1)
+
+
 def test_an_unknown_lookup() -> None:
     with pytest.raises(ValueError, match="embedding_lookup"):
         CoordinateEmbedding(8, 3, lookup="nearest")

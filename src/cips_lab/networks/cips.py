@@ -87,7 +87,8 @@ class CIPSGenerator(Generator):
         widths: ``constant`` (45.9 M parameters at 256, the paper's) or ``official`` (the released code's, 44.3 M).
         output: ``skip`` or ``last``.
         blocks: ``plain`` or ``residual``.
-        activation: ``lrelu``, ``sine``, ``siren`` or ``sinrelu`` (see `PixelLayer`); not the mapping network's.
+        activation: ``lrelu``, ``sine``, ``siren``, ``sinrelu`` or ``silu`` (see `PixelLayer`); not the mapping
+            network's.
         modulation: False leaves the weights alone: the style enters as further input features of the first layer.
         noise: learned per-pixel noise in every layer (released code); its values depend on pixel and seed only.
         embedding_lookup: ``aligned`` or ``official`` (see `CoordinateEmbedding`).

@@ -107,7 +107,11 @@ class CoordinateEmbedding(EncodingPart):
         lookup: ``aligned`` puts table entry (i, j) at native pixel (i, j), so that any grid agrees with training;
             ``official`` is what the released code does outside training: `grid_sample(align_corners=False)` at the
             same coordinates, half an entry off at the edges.
+        lowpass: standard deviation, in native pixels, of a Gaussian that the table is read through; 0 for none. The
+            table then cannot tell neighbouring pixels apart: a test of what high frequencies in it are good for.
     """
+
+    filter: Tensor | None  # [R, R]: a row of the table's grid -> the same row, filtered
 
     def __init__(
         self,
@@ -116,8 +120,11 @@ class CoordinateEmbedding(EncodingPart):
         std: float = 1.0,
         lr_multiplier: float = 1.0,
         lookup: Lookup = "aligned",
+        lowpass: float = 0.0,
     ) -> None:
         super().__init__()
+        if lowpass < 0:
+            raise ValueError(f"embedding.lowpass must be 0 or more, not {lowpass}")
         if lookup not in ("aligned", "official"):
             raise ValueError(f"embedding_lookup must be aligned or official, not {lookup!r}")
         self.features = features
@@ -126,13 +133,22 @@ class CoordinateEmbedding(EncodingPart):
         self.lr_multiplier = lr_multiplier
         # Row-major: y * R + x. The vectors are lr_multiplier times the rows.
         self.table = nn.Parameter(torch.randn(resolution * resolution, features) * (std / lr_multiplier))
+        self.register_buffer("filter", gaussian_filter(resolution, lowpass) if lowpass else None, persistent=False)
 
     def reads_table_directly(self) -> bool:
         """Whether native pixel i is row i of the table: not so where `official` is to be had outside training."""
         return self.training or self.lookup == "aligned"
 
     def inputs(self, native: bool) -> Inputs:
-        return Inputs(by_row=(self.table,)) if native and self.reads_table_directly() else Inputs(shared=(self.table,))
+        table = self.filtered()
+        return Inputs(by_row=(table,)) if native and self.reads_table_directly() else Inputs(shared=(table,))
+
+    def filtered(self) -> Tensor:
+        """The table as it is read, [R * R, features]."""
+        if self.filter is None:
+            return self.table
+        grid = self.table.unflatten(0, (self.resolution, self.resolution))
+        return torch.einsum("yi,xj,ijf->yxf", self.filter, self.filter, grid).flatten(0, 1)
 
     def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
         if inputs.by_row:
@@ -164,6 +180,13 @@ class CoordinateEmbedding(EncodingPart):
     def scaled(self, rows: Tensor) -> Tensor:
         """Rows of the table [..., features] -> their vectors."""
         return rows if self.lr_multiplier == 1.0 else rows * self.lr_multiplier
+
+
+def gaussian_filter(size: int, std: float) -> Tensor:
+    """[size, size] matrix of a Gaussian of `std` places along an axis; its rows sum to 1, at the edges too."""
+    places = torch.arange(size, dtype=torch.float64)
+    weights = torch.exp(-(places[:, None] - places[None, :]).square() / (2 * std**2))
+    return (weights / weights.sum(1, keepdim=True)).float()
 
 
 class PositionalEncoding(nn.Module):
@@ -211,11 +234,12 @@ class FourierOptions(TypedDict, total=False):
 
 
 class EmbeddingOptions(TypedDict, total=False):
-    """features: length of each vector, None for the generator's width; std, lr_multiplier: as `CoordinateEmbedding`."""
+    """features: length of each vector, None for the generator's width; the others: as `CoordinateEmbedding`."""
 
     features: int | None
     std: float
     lr_multiplier: float
+    lowpass: float
 
 
 # What the paper's model has: all options at the defaults of their classes.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedLinear
 from cips_lab.networks.noise import pixel_noise
 
-Activation = Literal["lrelu", "sine", "siren", "sinrelu"]
+Activation = Literal["lrelu", "sine", "siren", "sinrelu", "silu"]
 # Gains of (weight; bias and noise). Leaky ReLU is positively homogeneous, lrelu(g x) = g lrelu(x), so its gain is put
 # on weights, once per style, not on activations, once per pixel. SIREN's is explained at `PixelLayer`.
 GAINS: dict[str, tuple[float, float]] = {
@@ -22,7 +22,9 @@ GAINS: dict[str, tuple[float, float]] = {
     "sine": (1.0, 1.0),
     "siren": (math.sqrt(2), 1.0),
     "sinrelu": (1.0, 1.0),
+    "silu": (1.0, 1.0),
 }
+SILU_GAIN = 1.6765  # 1 / sqrt(E[silu(x)^2]) for a standard normal x: the variance of activations stays 1
 
 
 class Affine(NamedTuple):
@@ -137,7 +139,8 @@ class PixelLayer(nn.Module):
             released code's: leaky ReLU of the even features, then sine of the odd ones, all times sqrt 2), or
             ``siren``: sine with SIREN's initialisation. SIREN draws weights uniform in +-sqrt(6 / in) / omega_0 and
             applies sin(omega_0 x), so that the pre-activation has unit variance for inputs that are themselves sines
-            (variance 1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product.
+            (variance 1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product. ``silu``
+            (x sigmoid(x), to unit variance) has leaky ReLU's shape without its kink, which the paper blames for waves.
         noise: whether there is a learned strength for per-pixel noise, zero at first.
     """
 
@@ -192,4 +195,6 @@ def run_layer(
     if activation == "sinrelu":
         halves = F.leaky_relu(y[..., ::2], LRELU_SLOPE), torch.sin(y[..., 1::2])
         return torch.cat(halves, dim=-1) * LRELU_GAIN
+    if activation == "silu":
+        return F.silu(y) * SILU_GAIN
     return torch.sin(y) if torch.is_grad_enabled() else y.sin_()
