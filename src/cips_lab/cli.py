@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from cips_lab.analysis import figures
 from cips_lab.configuration import primary_file
 from cips_lab.configuration.check import check_composed
 from cips_lab.configuration.help import help_text
@@ -60,7 +61,14 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
                     stream.reconfigure(errors="backslashreplace")
             with exit_status(name):
                 if (given := get_args_parser().parse_known_args()[0]).help:
-                    print(help_text(name, given.config_dir, {"metrics": ", ".join(names())}), end="")
+                    print(
+                        help_text(
+                            name,
+                            given.config_dir,
+                            {"metrics": ", ".join(names()), "figures": ", ".join(figures.names())},
+                        ),
+                        end="",
+                    )
                     return
                 sys.argv[1:] = readable(name, sys.argv[1:])  # which a run's other processes are started with
                 program()

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cips_lab.configuration.advice import in_lines, left_out, unknown
 from cips_lab.configuration.known import choices, known_options
-from cips_lab.configuration.options import COLLECTIONS, COMMANDS, GROUPS
+from cips_lab.configuration.options import COLLECTIONS, COMMANDS, GROUPS, OPTIONAL_GROUPS
 from cips_lab.configuration.targets import target_mistakes
 from cips_lab.configuration.values import mistake
 from cips_lab.errors import UserError
@@ -71,9 +71,8 @@ def mistakes(command: str, config: DictConfig, imports: bool = True) -> Iterator
         elif OmegaConf.is_dict(OmegaConf.select(config, option.rpartition(".")[0]) if "." in option else config):
             yield f"{option} is missing, and is needed"
     sections = dict.fromkeys(option.partition(".")[0] for option in options if "." in option)
-    yield from (
-        left_out(name, choices(name)) for name in (*groups, *sections) if not OmegaConf.is_dict(config.get(name))
-    )
+    needed = (name for name in (*groups, *sections) if name not in OPTIONAL_GROUPS.get(command, ()))
+    yield from (left_out(name, choices(name)) for name in needed if not OmegaConf.is_dict(config.get(name)))
     if imports:
         yield from _built(config, groups)
     yield from _resolutions(config)

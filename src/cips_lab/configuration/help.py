@@ -98,7 +98,7 @@ def help_text(command: str, searched: str | None = None, words: Mapping[str, str
         table(filled(options_in(path), words)),
     ]
     entries = [entry for entry in primary.defaults if OmegaConf.is_dict(entry)]
-    chosen = {str(key): str(entry[key]) for entry in entries for key in entry if "/" not in str(key)}
+    chosen = {str(key): str(entry[key] or "null") for entry in entries for key in entry if "/" not in str(key)}
     if chosen:
         parts.append("Groups (group=option), the default first, with what it is and its options:")
     parts += [group_text(group, option, folders, words) for group, option in chosen.items()]

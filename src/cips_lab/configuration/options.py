@@ -133,9 +133,21 @@ EVALUATE: Options = {
     "paths.cache": TEXT.or_null(),
     **TRAINER,
 }
+SEEDS = Kind("a number, a range like 0-15, or a list like [1,5,9]", kinds.are_seeds)
+ANALYZE: Options = {
+    "figure": NAMES,
+    "ckpt": TEXT.or_null(),
+    "ckpts": Kind("a list such as [a,b]", lambda value: value == [] or kinds.are_names(value)),
+    "output": TEXT.or_null("analysis/ in the run folder"),
+    "num_samples": whole(2, "pictures"),
+    "seeds": SEEDS,
+    "resolution": COUNT.or_null(),
+    "paths.cache": TEXT.or_null(),
+    **TRAINER,
+}
 SYNTHESIZE: Options = {
     "ckpt": TEXT.or_null(),
-    "seeds": Kind("a number, a range like 0-15, or a list like [1,5,9]", kinds.are_seeds),
+    "seeds": SEEDS,
     "truncation": NUMBER,
     "resolution": kinds.SIZE.or_null("the native resolution"),
     "region": kinds.REGION,
@@ -172,17 +184,20 @@ COMMANDS: dict[str, Options] = {
     "plan": PLAN,
     "dashboard": DASHBOARD,
     "evaluate": EVALUATE,
+    "analyze": ANALYZE,
     "synthesize": SYNTHESIZE,
     "report": REPORT,
     "tabulate": TABULATE,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("data", "metrics", "logger"),
+    "analyze": ("data", "metrics", "logger"),
     "train": (*BUILT, *COLLECTIONS),
     "plan": (*BUILT, *COLLECTIONS),
     "dashboard": (*BUILT, *COLLECTIONS),
 }
-BUILDING = ("train", "plan", "evaluate")  # commands that build what their groups describe
+OPTIONAL_GROUPS: dict[str, tuple[str, ...]] = {"analyze": ("data",)}  # null: what a run was trained on
+BUILDING = ("train", "plan", "evaluate", "analyze")  # commands that build what their groups describe
 
 
 def is_text_option(command: str, option: str) -> bool:

@@ -85,6 +85,13 @@ class BaseDataModule(pl.LightningDataModule):
         """Fill `train_dataset`, and `test_dataset` where there is one; once, whatever the `stage`."""
         raise NotImplementedError
 
+    def finer(self, side: int) -> ImageDataset | ArrayDataset | None:
+        """Pictures of the same kind, framed alike, with more pixels a side; None where there are none. After `setup`.
+
+        What `cips_lab.analyze` compares pictures on finer grids with; nothing is enlarged.
+        """
+        return None
+
     def configure(self, *, batch_size: int, seed: int, rank: int, world_size: int, images_seen: int) -> None:
         """Say what `train_dataloader` is to read; the training code calls it before `fit`. See `train_loader`."""
         self._stream = _Stream(batch_size, seed, rank, world_size, images_seen)
@@ -190,6 +197,13 @@ class ImageDataModule(BaseDataModule):
                 None if self.test_dataset is None else self.test_dataset.source,
             )
 
+    def finer(self, side: int) -> ImageDataset | None:
+        """The same pictures, where a sample of them has so many pixels."""
+        count = len(self.train_dataset)
+        looked_at = range(0, count, max(1, count // 64))
+        enough = all(min(self.train_dataset.reader.read(index).size) >= side for index in looked_at)
+        return self.train_dataset.resized(side) if enough else None
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Lightning's hook; what is unreadable is listed in the run's folder."""
         if self.trainer is not None:
@@ -254,6 +268,11 @@ class BlueMarbleDataModule(PreparedDataModule):
         """Tiles, cut in seconds."""
         return blue_marble.load_tiles(self.resolution, split, self.cache)
 
+    def finer(self, side: int) -> ArrayDataset | None:
+        """Tiles of the same ground; larger ones show more of it."""
+        same_ground = max(self.resolution, side) <= blue_marble.MIN_SPAN
+        return ArrayDataset(blue_marble.load_tiles(side, "train", self.cache)) if same_ground else None
+
 
 class AvatarsDataModule(PreparedDataModule):
     """Aligned cartoon faces, and held-out ones of other seeds; see `cips_lab.data.avatars`.
@@ -275,3 +294,8 @@ class AvatarsDataModule(PreparedDataModule):
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
         """Faces, drawn in minutes."""
         return avatars.load_faces(self.resolution, split, self.cache)
+
+    def finer(self, side: int) -> ArrayDataset | None:
+        """The held-out faces, which are few enough to be drawn in a minute."""
+        fits = side <= avatars.MAX_RESOLUTION
+        return ArrayDataset(avatars.load_faces(side, "test", self.cache)) if fits else None

@@ -48,3 +48,39 @@ def _axis(start: float, stop: float, steps: int, device: torch.device | str | No
     if steps == 1:
         return torch.tensor([(start + stop) / 2], dtype=torch.float32, device=device)
     return torch.linspace(start, stop, steps, dtype=torch.float64, device="cpu").to(torch.float32).to(device)
+
+
+def foveated_pixels(
+    height: int,
+    width: int,
+    share: float,
+    fixation: tuple[float, float] = (0.0, 0.0),
+    std: float = 0.4,
+    seed: int = 0,
+) -> Tensor:
+    """Which pixels an eye that looks at one place sees: a Gaussian's sample without replacement (paper, Figure 8).
+
+    Args:
+        height, width: of the picture in pixels.
+        share: of the pixels, in (0, 1]; at least one is taken.
+        fixation: (x, y) where the eye looks, in coordinates of the picture's own square [-1, 1].
+        std: of the Gaussian, in picture sizes (the paper's authors: 0.4).
+        seed: of the sample.
+
+    Returns:
+        int64 [n], numbers of pixels row by row, rising; n = share * height * width, rounded.
+
+    Raises:
+        ValueError: the share or the deviation is out of its range.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"foveated_pixels: share must be above 0 and at most 1, not {share}")
+    if std <= 0:
+        raise ValueError(f"foveated_pixels: std must be positive, not {std}")
+    away = (image_grid(height, width).double() - torch.tensor(fixation, dtype=torch.float64)) / 2  # in picture sizes
+    log_density = -away.square().sum(-1).flatten() / (2 * std**2)
+    # The largest of log-weights plus Gumbel noise are a weighted sample without replacement (Vieira 2014).
+    uniform = torch.rand(len(log_density), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    keys = log_density - torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
+    count = max(1, round(share * len(keys)))
+    return keys.topk(count).indices.sort().values

@@ -29,6 +29,7 @@ DAMAGED = "damaged-"  # before all, of one that was set aside
 SAMPLES = "samples"  # a grid each, `kimg_label`.png, and
 REAL = "real.png"
 
+ANALYSIS = "analysis"  # figures of `cips_lab.analyze`, and their page
 GUARD = "guard"  # what was saved of losses that are not finite
 WANDB, CSV, TENSORBOARD = "wandb", "csv", "tensorboard"  # the loggers' own
 

@@ -1,0 +1,138 @@
+"""From a composed ``conf/analyze.yaml`` to a study: generators, what they are called, and real pictures."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from cips_lab.analysis.study import Study
+from cips_lab.analysis.subject import Subject
+from cips_lab.configuration import build
+from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.errors import UserError
+from cips_lab.interop.native import generator_file, load_with_config
+from cips_lab.metrics.collect import PictureSet
+from cips_lab.metrics.evaluator import Evaluator
+from cips_lab.render.finite import check_weights
+from cips_lab.render.scene import parse_seeds
+from cips_lab.reporting.generators import generator_name, known_generator
+from cips_lab.runs.folder import is_run, kimg_of
+from cips_lab.runs.records import read_job
+
+
+def run_of(source: str | Path) -> Path | None:
+    """The run folder that a generator lies in; None of others."""
+    file = generator_file(source).resolve()
+    return next((folder for folder in file.parents if is_run(folder)), None)
+
+
+def open_subject(source: str | Path) -> Subject:
+    """A run, a checkpoint or a file, on the CPU; it is called as its variant, else as its file.
+
+    Raises:
+        UserError: it cannot be read, or holds weights that are not finite.
+    """
+    generator, config = load_with_config(source)
+    file, run = generator_file(source), run_of(source)
+    check_weights(generator, f"ckpt={file}")
+    if run is None:
+        label = Path(source).expanduser().resolve().stem
+        return Subject(label, generator, config, known_generator(config) or label)
+    job = read_job(run)
+    variant = generator_name(job) or job.name
+    return Subject(variant, generator, config, variant, kimg_of(file.parent.name), job.seed)
+
+
+def told_apart(subjects: list[Subject]) -> list[Subject]:
+    """The same with labels of their own: those that share one get their seed, their moment, or a number."""
+    for extend in (_with_seed, _with_moment, _with_number):
+        shared = {label for label, count in Counter(subject.label for subject in subjects).items() if count > 1}
+        subjects = [
+            replace(subject, label=extend(subject, i)) if subject.label in shared else subject
+            for i, subject in enumerate(subjects)
+        ]
+    return subjects
+
+
+def _with_seed(subject: Subject, number: int) -> str:
+    return subject.label if subject.seed is None else f"{subject.label}, seed {subject.seed}"
+
+
+def _with_moment(subject: Subject, number: int) -> str:
+    return subject.label if subject.kimg is None else f"{subject.label}, {subject.kimg:g} kimg"
+
+
+def _with_number(subject: Subject, number: int) -> str:
+    return f"{subject.label} ({number + 1})"
+
+
+def data_of(cfg: DictConfig, sources: list[str]) -> DictConfig | None:
+    """The data set that is given, or else that of the first run that has one; None where there is neither."""
+    if cfg.get("data"):
+        return DictConfig(cfg.data)
+    for source in sources:
+        run = run_of(source)
+        if run is not None:
+            settings = read_job(run).config.get("data")
+            if settings:
+                return OmegaConf.create(settings)
+    return None
+
+
+def open_study(cfg: DictConfig) -> Study:
+    """All that is asked for, looked at as far as that is possible without work; on the CPU.
+
+    Raises:
+        UserError: anything that would stop it.
+    """
+    sources = [str(source) for source in [cfg.ckpt, *cfg.ckpts] if source is not None]
+    if not sources:
+        raise UserError("ckpt=... is missing: a run folder, a .safetensors or a released .pt file (see --help)")
+    subjects = told_apart([open_subject(source) for source in sources])
+    sides = {subject.label: subject.generator.resolution for subject in subjects}
+    if len(set(sides.values())) > 1:
+        listed = ", ".join(f"{label}: {side}" for label, side in sides.items())
+        raise UserError(f"ckpts={sources}: they are compared at one resolution, and theirs differ ({listed})")
+    evaluator: Evaluator = build(cfg.metrics)
+    study = Study(
+        subjects,
+        torch.device("cpu"),
+        evaluator,
+        num_samples=cfg.num_samples,
+        seeds=tuple(parse_seeds(cfg.seeds)),
+        batch=evaluator.batch_size,
+    )
+    data = data_of(cfg, sources)
+    if data is not None:
+        _add_pictures(study, data, subjects[0].generator.resolution)
+    return study
+
+
+def on(study: Study, device: torch.device) -> Study:
+    """The study with its generators on a device."""
+    moved = [replace(subject, generator=subject.generator.to(device)) for subject in study.subjects]
+    return replace(study, subjects=moved, device=device)
+
+
+def _add_pictures(study: Study, data: DictConfig, resolution: int) -> None:
+    module: BaseDataModule = build(data, resolution=resolution)
+    module.prepare_data()
+    module.setup()
+    study.real, study.held_out = module.train_dataset, module.test_dataset
+    study.finer = _finer(module)
+
+
+def _finer(module: BaseDataModule) -> Callable[[int], PictureSet | None]:
+    known: dict[int, Any] = {}
+
+    def finer(side: int) -> PictureSet | None:
+        if side not in known:
+            known[side] = module.finer(side)
+        found: PictureSet | None = known[side]
+        return found
+
+    return finer
