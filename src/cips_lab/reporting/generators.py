@@ -18,11 +18,12 @@ def generator_name(job: Job) -> str | None:
 
 def signature(generator: dict[str, Any]) -> tuple[Any, ...]:
     """What makes a generator one of the paper's variants, whatever its sizes."""
-    fourier = generator.get("fourier")
+    fourier, embedding = generator.get("fourier"), generator.get("embedding")
     return (
         *(str(generator.get(name)) for name in STRUCTURE),
         None if fourier is None else (fourier.get("initialization") if isinstance(fourier, dict) else None),
-        generator.get("embedding") is None,
+        embedding is None,
+        embedding.get("lowpass") if isinstance(embedding, dict) else None,
     )
 
 
