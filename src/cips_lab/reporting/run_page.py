@@ -9,10 +9,11 @@ from cips_lab.metrics.registry import higher_is_better, keys_of
 from cips_lab.planning.costs import Costs, costs_of
 from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting import page
+from cips_lab.reporting.analysis_page import shown_in
 from cips_lab.reporting.curves import evaluation_charts, line, training_charts
 from cips_lab.reporting.generators import generator_name
 from cips_lab.reporting.grids import Frame, frame, thinned
-from cips_lab.runs.folder import REAL, REPORT, SAMPLES, sample_grids
+from cips_lab.runs.folder import ANALYSIS, REAL, REPORT, SAMPLES, sample_grids
 from cips_lab.runs.records import Job, Record, State, read_job
 from cips_lab.runs.settings import flatten
 
@@ -60,6 +61,7 @@ def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
         real=real_frame(job),
         evaluation_names=list(dict.fromkeys(name for record in job.evaluations for name in keys_of(record))),
         floor_prefix=FLOOR,
+        shown=shown_in(job.folder / ANALYSIS),
         sections=sections(job.config),
         environment=flatten(job.environment),
     )
