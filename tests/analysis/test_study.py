@@ -35,3 +35,15 @@ def test_without_real_pictures() -> None:
     assert ours.count == 48
     with pytest.raises(Unsuitable, match="no data set is known"):
         ours.with_real_pictures()
+
+
+def test_what_several_figures_share_is_computed_once() -> None:
+    ours = study(subject("cips"), subject("cips_ne"), count=16)
+    first, second = ours.subjects
+    assert ours.gaussian_of(first) is ours.gaussian_of(first)
+    assert torch.equal(ours.gaussian_of(first).mean, ours.gaussian(ours.samples(first)).mean)
+    assert not torch.equal(ours.gaussian_of(first).mean, ours.gaussian_of(second).mean)
+    calls: list[int] = []
+    assert ours.once("none", lambda: calls.append(1)) is None
+    assert ours.once("none", lambda: calls.append(1)) is None
+    assert calls == [1]

@@ -10,6 +10,9 @@ from torch import Tensor
 from cips_lab.metrics.spectra import (
     DurallSpectrum,
     PowerSpectrum,
+    azimuthal_mean,
+    closed,
+    durall_curves,
     durall_profiles,
     mean_and_deviation,
     power,
@@ -17,6 +20,7 @@ from cips_lab.metrics.spectra import (
     profile_distance,
     slices,
     sums_of,
+    whole_radii,
 )
 
 
@@ -121,6 +125,58 @@ def test_a_filter_shows_as_what_it_takes_away() -> None:
     expected = 20 * torch.log10(torch.cos(torch.pi * cycles / size).abs())
     seen = (cycles > 1) & (cycles < 12)  # nearer to the end the window's leakage is above the gain
     assert (gain - expected)[seen].abs().max() < 1.5
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 14), st.integers(1, 14))
+def test_durall_finds_a_wave_at_its_radius(across: int, down: int) -> None:
+    size = 32
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    wave = torch.cos(2 * torch.pi * (across * x + down * y).double() / size)
+    curve = durall_curves((128 + 100 * wave).expand(1, 3, size, size))[0]
+    # About (N - 1) / 2 the frequencies f and -f of a wave have two radii.
+    radii = {int(np.hypot(across + half, down + half)) for half in (-0.5, 0.5)}
+    away = [radius for radius in range(1, len(curve) + 1) if radius not in radii]
+    peak = [radius for radius in radii if 1 <= radius <= len(curve)]
+    level = 20 * np.log(1e-8)
+    assert all(curve[radius - 1] == pytest.approx(level, abs=1) for radius in away)
+    assert all(curve[radius - 1] > level + 5 for radius in peak)
+
+
+def test_durall_of_white_noise_is_flat() -> None:
+    """|F|^2 is exponential about its mean N^2 s^2, and the mean of its logarithm lies Euler's constant below."""
+    size, count, deviation = 32, 300, 20.0
+    generator = torch.Generator().manual_seed(4)
+    images = 128 + deviation * torch.randn(count, 1, size, size, generator=generator, dtype=torch.float64)
+    curve = durall_curves(images.expand(-1, 3, -1, -1)).mean(0)
+    expected = 10 * (np.log(size**2 * (deviation * 0.9999) ** 2) - 0.5772157)
+    assert curve[2:-3].sub(expected).abs().max() < 0.25
+    assert curve.sub(expected).abs().max() < 1
+
+
+def test_durall_of_filtered_pictures_is_the_filter_added() -> None:
+    """ln |H F| = ln |H| + ln |F|, where the filter goes round the picture's edges."""
+    size = 16
+    images = noise(3, size, seed=5).double()
+    filtered = 0.5 * images + 0.3 * images.roll(1, -1) + 0.1 * images.roll(-2, -2)
+    kernel = torch.zeros(size, size, dtype=torch.float64)
+    kernel[0, 0], kernel[0, 1], kernel[-2, 0] = 0.5, 0.3, 0.1
+    response = 20 * torch.log(torch.fft.fftshift(torch.fft.fft2(kernel)).abs())
+    added = azimuthal_mean(response[None], whole_radii(size, size, (7.5, 7.5), "cpu"))[0, 1:-1]
+    torch.testing.assert_close(durall_curves(filtered) - durall_curves(images), added.expand(3, -1), atol=1e-6, rtol=0)
+
+
+def test_slices_reach_the_last_frequency() -> None:
+    """As StyleGAN3's: to N / 2 along the row, to N / sqrt 2 along the diagonal; the spectrum goes on periodically."""
+    levels = torch.randn(32, 32, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    whole = np.concatenate([levels.numpy(), levels.numpy()[:1, :]], axis=0)
+    whole = np.concatenate([whole, whole[:, :1]], axis=1)
+    np.testing.assert_array_equal(closed(levels).numpy(), whole)
+    (across, along), (diagonal, down) = slices(levels)[0], slices(levels)[45]
+    np.testing.assert_allclose(across.numpy(), np.linspace(0, 8 / 2, 17))
+    np.testing.assert_allclose(diagonal.numpy(), np.linspace(0, 8 / np.sqrt(2), 17))
+    np.testing.assert_array_equal(along.numpy(), whole[16, np.arange(16, 33)])
+    np.testing.assert_array_equal(down.numpy(), whole[np.arange(16, 33), np.arange(16, 33)])
 
 
 def test_spectra_of_one_set_have_no_distance_and_blur_has_one() -> None:

@@ -1,8 +1,9 @@
 """What figures are made of: one generator or several side by side, real pictures, and how many samples to look at."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from cips_lab.metrics.statistics import Gaussian
 from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.processes.collectives import gather, mine
 from cips_lab.render.scene import samples
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     batch: int = 64
     left_out: list[str] = field(default_factory=list)
+    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     # ------------------------------------------------------------------ what a figure needs
 
@@ -138,7 +142,20 @@ class Study:
         """Mean and covariance of the judge's features."""
         return self.collected(batches, count).gaussian
 
+    def gaussian_of(self, subject: Subject) -> Gaussian:
+        """Of a subject's samples as they are, once for all figures of the study."""
+        return self.once(("gaussian", subject.label), lambda: self.gaussian(self.samples(subject)))
+
     @cached_property
     def real_gaussian(self) -> Gaussian:
         """Of the real pictures."""
         return self.gaussian(self.real_pictures())
+
+    # ------------------------------------------------------------------ what several figures share
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What several figures need, computed for the first that asks; every process asks with the same keys."""
+        if key not in self._known:
+            self._known[key] = compute()
+        found: T = self._known[key]
+        return found

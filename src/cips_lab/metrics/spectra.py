@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from cips_lab.metrics.collect import home_of
 from cips_lab.processes.collectives import total
 
 Recipe = Literal["durall", "stylegan3"]
@@ -25,6 +26,7 @@ GREY = (0.2989, 0.5870, 0.1140)  # of R, G, B: ITU-R BT.601, rounded as UpConv d
 FLOOR = 1e-8  # added by UpConv to the complex spectrum, so that its logarithm is finite
 BETA = 8.0  # of the Kaiser window
 PADDING = 4  # times the picture's side
+AT_ONCE = 2**20  # values of pictures that are transformed together: a padded spectrum takes 256 times their bytes
 
 
 class Profile(NamedTuple):
@@ -63,16 +65,21 @@ def azimuthal_mean(values: Tensor, radii: Tensor) -> Tensor:
     return sums / torch.bincount(index).to(sums)
 
 
-def durall_profiles(images: Tensor) -> Tensor:
-    """Each picture's curve by Durall et al.: uint8 [B, 3, N, N] -> float64 [B, K] in [0, 1].
+def durall_curves(images: Tensor) -> Tensor:
+    """Each picture's azimuthal mean of 20 ln |F| of its grey values: [B, 3, N, N] in [0, 255] -> float64 [B, K].
 
     The radii are those about (N - 1) / 2, where no frequency of an even N lies, and lack the first and the last, as in
-    UpConv's code. K is the number of radii left. A picture without any contrast gives zeros.
+    UpConv's code. K is the number of radii left: they reach beyond N / 2 cycles a picture, into the corners.
     """
     height, width = images.shape[-2:]
     spectrum = torch.fft.fftshift(torch.fft.fft2(grey(images)), dim=(-2, -1)) + FLOOR
     radii = whole_radii(height, width, ((height - 1) / 2, (width - 1) / 2), images.device)
-    curves = azimuthal_mean(20 * torch.log(spectrum.abs()), radii)[:, 1:-1]
+    return azimuthal_mean(20 * torch.log(spectrum.abs()), radii)[:, 1:-1]
+
+
+def durall_profiles(images: Tensor) -> Tensor:
+    """`durall_curves`, each brought to [0, 1] by its own extremes; a picture without any contrast gives zeros."""
+    curves = durall_curves(images)
     lowest, highest = curves.amin(1, keepdim=True), curves.amax(1, keepdim=True)
     spread = highest - lowest
     return torch.where(spread > 0, (curves - lowest) / torch.where(spread > 0, spread, 1.0), 0.0)
@@ -128,7 +135,7 @@ class DurallSpectrum:
 
     def update(self, images: Tensor) -> None:
         """Add uint8 [B, 3, N, N] of this process; all pictures are of one size."""
-        curves = durall_profiles(images)
+        curves = durall_profiles(images.to(home_of(images.device)))
         sums = torch.stack([curves.sum(0), curves.square().sum(0)])
         self._sums = sums if self._sums is None else self._sums + sums
         self.count += len(images)
@@ -162,8 +169,8 @@ class PowerSpectrum:
 
     def update(self, images: Tensor) -> None:
         """Add uint8 [B, 3, H, W] of this process; all pictures are of one size."""
-        # A padded spectrum takes hundreds of times a picture's bytes.
-        for part in images.split(max(1, 2**22 // images[0].numel())):
+        images = images.to(home_of(images.device))
+        for part in images.split(max(1, AT_ONCE // images[0].numel())):
             powers = power(part, self.mean, self.std)
             curves = power_profiles(powers)
             levels = decibels(curves)
@@ -188,16 +195,23 @@ class PowerSpectrum:
         return levels.cpu(), Profile(radius, decibels(mean).cpu(), std.cpu(), count)
 
 
+def closed(levels: Tensor) -> Tensor:
+    """A square map [4 N, 4 N] whose middle is the frequency 0 -> [4 N + 1, 4 N + 1], from -N / 2 to N / 2 inclusive.
+
+    A spectrum is periodic: N / 2 cycles and -N / 2 are the same.
+    """
+    levels = torch.cat([levels, levels[:1]], dim=0)
+    return torch.cat([levels, levels[:, :1]], dim=1)
+
+
 def slices(levels: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
-    """Degrees -> (cycles a picture, dB) along the horizontal (0) and the diagonal (45) of a square map [4 N, 4 N]."""
-    middle = len(levels) // 2
-    steps = torch.arange(middle)
-    along = levels[middle, middle:]
-    across = levels[middle + steps, middle + steps]
-    return {
-        0: (steps.double() / PADDING, along),
-        45: (steps.double() / PADDING * 2**0.5, across),
-    }
+    """Degrees -> (cycles a picture, dB) along the horizontal (0) and the diagonal (45) of a square map [4 N, 4 N].
+
+    Both [2 N + 1]: the horizontal ends at N / 2 cycles, the diagonal at N / sqrt 2.
+    """
+    levels, middle = closed(levels), len(levels) // 2
+    cycles = torch.arange(middle + 1).double() / PADDING
+    return {0: (cycles, levels[middle, middle:]), 45: (cycles * 2**0.5, levels.diagonal()[middle:])}
 
 
 def mean_and_deviation(sums: Tensor) -> tuple[float, float]:

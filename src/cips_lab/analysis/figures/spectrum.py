@@ -4,70 +4,47 @@ The paper finds that CIPS-NE's curve lies nearest to real pictures although its 
 that convolutional generators fail in the highest frequencies.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cips_lab.analysis.figure import Figure, Row
+from cips_lab.analysis.picture_spectra import Spectrum, held_out_spectrum, quoted, real_spectrum, subject_spectrum
 from cips_lab.analysis.study import Study
-from cips_lab.metrics.spectra import (
-    DurallSpectrum,
-    PowerSpectrum,
-    Profile,
-    mean_and_deviation,
-    profile_distance,
-    slices,
-    sums_of,
-)
-from cips_lab.processes.collectives import total
-from cips_lab.reporting.figures import COLOURS, FAINT, STYLES
+from cips_lab.metrics.spectra import PADDING, RECIPES, Profile, closed, slices
+from cips_lab.reporting.figures import COLOURS, FAINT, INK, STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.gridspec import SubplotSpec
 
-REAL = "real"
-LEVELS = (-40.0, 20.0)  # dB of the heat maps, as StyleGAN3's
-SIGMA = 1.25  # places of the padded spectrum by which the heat maps are smoothed, as StyleGAN3's
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Of one set of pictures.
-
-    Attributes:
-        label: of the set.
-        durall: share in [0, 1] over cycles a picture.
-        power: dB over cycles a picture; 0 dB is white noise of the real set's deviation.
-        levels: dB, float64 [4 R, 4 R], the frequency 0 in the middle.
-    """
-
-    label: str
-    durall: Profile
-    power: Profile
-    levels: Tensor
+LEVELS, STEP = (-40, 20), 10  # dB of the heat maps, as StyleGAN3's, and between their contours
+SLICE_LEVELS = (-50, 30)  # dB of the slices, as StyleGAN3's
+SIGMA = 1.25  # cycles a picture by which the heat maps are smoothed, as StyleGAN3's
+IN_A_ROW = 6  # heat maps
 
 
 @dataclass(frozen=True)
 class Spectra:
-    """The real set first."""
+    """Of sets of equally many pictures.
 
-    sets: list[Spectrum]
+    Attributes:
+        real: of the real pictures.
+        models: of each model's samples.
+        held_out: of other real pictures, which show how far apart two real sets are; None without any.
+    """
 
+    real: Spectrum
+    models: list[Spectrum]
+    held_out: Spectrum | None
 
-def spectrum_of(label: str, batches: Iterable[Tensor], mean: float, std: float) -> Spectrum:
-    """Both recipes in one pass; `mean` and `std` of the real set's values in [0, 255] whiten."""
-    shape, level = DurallSpectrum(), PowerSpectrum(mean, std)
-    for images in batches:
-        shape.update(images)
-        level.update(images)
-    levels, power = level.compute()
-    return Spectrum(label, shape.compute(), power, levels)
+    @property
+    def others(self) -> list[Spectrum]:
+        """All but the real set."""
+        return self.models if self.held_out is None else [*self.models, self.held_out]
 
 
 def compute(study: Study) -> Spectra:
@@ -76,100 +53,178 @@ def compute(study: Study) -> Spectra:
     Raises:
         Unsuitable: there are no real pictures to compare with.
     """
-    study.with_real_pictures()
-    mean, std = mean_and_deviation(total(reduce(torch.add, map(sums_of, study.real_pictures()))))
-    real = spectrum_of(REAL, study.real_pictures(), mean, std)
-    return Spectra([real, *(spectrum_of(one.label, study.samples(one), mean, std) for one in study.subjects)])
+    real = real_spectrum(study)
+    return Spectra(real, [subject_spectrum(study, subject) for subject in study.subjects], held_out_spectrum(study))
 
 
 def rows(data: Spectra) -> list[Row]:
-    """recipe, set, radius (cycles a picture), mean and std (durall: shares in [0, 1]; stylegan3: dB)."""
-    return [
-        {"recipe": recipe, "set": one.label, "radius": float(radius), "mean": float(mean), "std": float(std)}
-        for recipe in ("durall", "stylegan3")
-        for one in data.sets
-        for profile in [one.durall if recipe == "durall" else one.power]
-        for radius, mean, std in zip(profile.radius, profile.mean, profile.std, strict=True)
-    ]
+    """recipe, curve, set, cycles (a picture), value, deviation (over pictures).
+
+    Curves: ``azimuthal mean`` of both recipes, and of stylegan3 ``0 degrees`` and ``45 degrees``, which have no
+    deviation. Values: durall: shares in [0, 1]; stylegan3: dB.
+    """
+    found: list[Row] = []
+
+    def add(recipe: str, curve: str, label: str, *columns: Tensor | list[None]) -> None:
+        for cycles, value, deviation in zip(*columns, strict=True):
+            found.append(
+                {
+                    "recipe": recipe,
+                    "curve": curve,
+                    "set": label,
+                    "cycles": float(cycles),
+                    "value": float(value),
+                    "deviation": None if deviation is None else float(deviation),
+                }
+            )
+
+    for recipe in RECIPES:
+        for one in (data.real, *data.others):
+            profile = one.profile(recipe)
+            add(recipe, "azimuthal mean", one.label, profile.radius, profile.mean, profile.std)
+    for one in (data.real, *data.others):
+        for degrees, (cycles, levels) in slices(one.levels).items():
+            add("stylegan3", f"{degrees} degrees", one.label, cycles, levels, [None] * len(levels))
+    return found
 
 
 def numbers(data: Spectra) -> Row:
-    """Distances of each set's curves from the real set's, and the stylegan3 slices."""
-    real = data.sets[0]
+    """Root mean square distances of each set's azimuthal curves from the real set's, by recipe and set."""
     return {
-        "pictures": real.power.pictures,
-        "distance_db": {one.label: profile_distance(one.power, real.power) for one in data.sets[1:]},
-        "distance_durall": {one.label: profile_distance(one.durall, real.durall) for one in data.sets[1:]},
-        "slices_db": {
-            one.label: {
-                str(degrees): {"cycles": cycles.tolist(), "db": levels.tolist()}
-                for degrees, (cycles, levels) in slices(one.levels).items()
-            }
-            for one in data.sets
-        },
+        "pictures": data.real.durall.pictures,
+        "distance": {recipe: {one.label: one.distance(data.real, recipe) for one in data.others} for recipe in RECIPES},
     }
 
 
 def reading(data: Spectra) -> str:
-    """Which set lies nearest to the real one by either recipe."""
-    found = numbers(data)
-    listed = ", ".join(f"{label} {value:.2f} dB" for label, value in sorted(found["distance_db"].items(), key=_value))
-    shapes = ", ".join(f"{label} {value:.3f}" for label, value in sorted(found["distance_durall"].items(), key=_value))
-    return (
-        f"Distance of the log spectra from that of {found['pictures']} real pictures: {listed}. "
-        f"Of the normalised curves of Durall et al.: {shapes}."
-    )
+    """Which model lies nearest to real pictures by either recipe, and how far other real pictures are."""
+    told = []
+    for recipe in RECIPES:
+        ordered = sorted((one.distance(data.real, recipe), one.label) for one in data.models)
+        listed = ", ".join(f"{label} {quoted(distance, recipe)}" for distance, label in ordered)
+        if data.held_out is not None:
+            listed += f" (other real pictures: {quoted(data.held_out.distance(data.real, recipe), recipe)})"
+        told.append(f"by {recipe} {listed}")
+    order = ", nearest first" if len(data.models) > 1 else ""
+    return f"Distance of the azimuthal curve from that of real pictures{order}: {'; '.join(told)}."
+
+
+# ---------------------------------------------------------------------- drawing
 
 
 def draw(data: Spectra) -> "Drawing":
-    """A row of heat maps, and below it the curves of both recipes with their spread over pictures."""
+    """Heat maps above; below them the curves of both recipes, and what separates each set from the real one."""
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=(max(7.2, 1.9 * len(data.sets)), 5.6), constrained_layout=True)
-    halves = figure.add_gridspec(2, 1, height_ratios=(2, 3))
-    above, below = halves[0].subgridspec(1, len(data.sets)), halves[1].subgridspec(1, 2)
-    maps = [figure.add_subplot(above[0, i]) for i in range(len(data.sets))]
-    for axes, one in zip(maps, data.sets, strict=True):
-        half = one.levels.shape[-1] / 8  # cycles a picture at the edge
-        image = axes.imshow(
-            smoothed(one.levels), vmin=LEVELS[0], vmax=LEVELS[1], cmap="viridis", extent=(-half, half, -half, half)
-        )
-        axes.set_title(one.label)
-        axes.set_xticks([-half, 0, half])
-        axes.set_yticks([-half, 0, half])
-    figure.colorbar(image, ax=maps, label="dB", shrink=0.8)
-    left, right = figure.add_subplot(below[0, 0]), figure.add_subplot(below[0, 1])
-    for number, one in enumerate(data.sets):
-        _curve(left, one.durall, one.label, number)
-        _curve(right, one.power, one.label, number)
-    left.set_ylabel("share of the curve's own range")
-    left.set_title("durall: 20 ln |F| of grey pictures, each to [0, 1]")
-    right.set_ylabel("dB")
-    right.set_title("stylegan3: power of whitened, windowed pictures")
-    for axes in (left, right):
-        axes.set_xlabel("cycles a picture")
-        axes.grid(color=FAINT, linewidth=0.6)
-    right.legend(frameon=False, fontsize=8.5)
+    mapped = [data.real, *data.models]
+    lines = -(-len(mapped) // IN_A_ROW)
+    figure = plt.figure(figsize=(12, 2.3 * lines + 6.8), constrained_layout=True)
+    above, below = figure.add_gridspec(2, 1, height_ratios=(2.3 * lines, 6.8))
+    _heat_maps(figure, above, mapped, lines)
+    panels = below.subgridspec(2, 3)
+    durall, stylegan3, difference, across, diagonal, legend = (
+        figure.add_subplot(panels[place // 3, place % 3]) for place in range(6)
+    )
+    for one, style in _styles(data):
+        profile = one.stylegan3
+        _curve(durall, one.durall, style)
+        _curve(stylegan3, profile, style)
+        if one is not data.real:
+            difference.plot(profile.radius.numpy(), (profile.mean - data.real.stylegan3.mean).numpy(), **style)
+        for axes, (cycles, levels) in zip((across, diagonal), slices(one.levels).values(), strict=True):
+            axes.plot(cycles.numpy(), levels.numpy(), **style)
+    difference.axhline(0, color=INK, linewidth=1)
+    _spread(durall, data.real.durall)
+    _name(durall, "durall: azimuthal mean", "share of each picture's own range")
+    _name(stylegan3, "stylegan3: azimuthal mean", "power in dB")
+    _name(difference, "stylegan3: azimuthal mean less the real one", "difference in dB")
+    for axes, degrees in ((across, "0°, to the right"), (diagonal, "45°, along the diagonal")):
+        _name(axes, f"stylegan3: slice at {degrees}", "power in dB")
+        axes.set_ylim(*SLICE_LEVELS)
+    _legend(legend, data)
+    figure.supxlabel(
+        f"{data.real.durall.pictures} pictures of each set. Grey band: deviation over real pictures. durall: 20 ln |F| "
+        "of grey pictures, each brought to [0, 1]. stylegan3: power of pictures whitened as the real set, in a Kaiser "
+        "window.",
+        fontsize=8,
+    )
     return figure
 
 
 def smoothed(levels: Tensor) -> np.ndarray[Any, Any]:
-    """A heat map smoothed over `SIGMA` places; the spectrum goes on at its edges."""
-    reach = torch.fft.fftfreq(levels.shape[-1], dtype=torch.float64)
-    response = torch.exp(-2 * (torch.pi * SIGMA * reach) ** 2)  # of a Gaussian
-    blurred = torch.fft.ifft2(torch.fft.fft2(levels) * response[:, None] * response[None, :]).real
-    return blurred.numpy()
+    """A heat map [4 R + 1, 4 R + 1] as StyleGAN3 draws it: in dB, smoothed by a Gaussian of `SIGMA` cycles."""
+    from scipy.ndimage import gaussian_filter
+
+    found: np.ndarray[Any, Any] = gaussian_filter(closed(levels).numpy(), sigma=PADDING * SIGMA, mode="nearest")
+    return found
 
 
-def _curve(axes: "Axes", profile: Profile, label: str, number: int) -> None:
-    x, y, spread = (part.numpy() for part in profile[:3])
-    style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
-    axes.plot(x, y, linewidth=2.4 if number == 0 else 1.6, label=label, **style)
-    axes.fill_between(x, y - spread, y + spread, color=style["color"], alpha=0.08, linewidth=0)
+def _heat_maps(figure: "Drawing", place: "SubplotSpec", sets: list[Spectrum], lines: int) -> None:
+    grid = place.subgridspec(lines, min(IN_A_ROW, max(4, len(sets))))
+    maps = [figure.add_subplot(grid[i // IN_A_ROW, i % IN_A_ROW]) for i in range(len(sets))]
+    half = sets[0].levels.shape[-1] / PADDING / 2  # cycles a picture at the edge
+    for number, (axes, one) in enumerate(zip(maps, sets, strict=True)):
+        levels = smoothed(one.levels)
+        edge = half * len(levels) / (len(levels) - 1)  # of the outermost pixels, whose middle is at `half`
+        image = axes.imshow(levels, vmin=LEVELS[0], vmax=LEVELS[1], extent=(-edge, edge, edge, -edge))
+        steps = np.linspace(-half, half, len(levels))
+        contours = range(LEVELS[0], LEVELS[1] + 1, STEP)
+        axes.contour(steps, steps, levels, levels=contours, colors="white", linewidths=0.5, linestyles="-", alpha=0.6)
+        axes.set_title(one.label)
+        axes.set_xticks([-half, 0, half])
+        axes.set_yticks([-half, 0, half])
+        axes.tick_params(labelsize=8)
+        if number % IN_A_ROW == 0:
+            axes.set_ylabel("cycles down", fontsize=8.5)
+        axes.set_xlabel("cycles to the right", fontsize=8.5)
+    figure.colorbar(image, ax=maps, label=f"power in dB,\na contour each {STEP} dB", aspect=12)
 
 
-def _value(entry: tuple[str, float]) -> float:
-    return entry[1]
+def _styles(data: Spectra) -> list[tuple[Spectrum, dict[str, Any]]]:
+    """How each set's curves look: real ones in the text's colour, models in order."""
+    found: list[tuple[Spectrum, dict[str, Any]]] = [(data.real, {"color": INK, "linewidth": 2.6})]
+    for number, one in enumerate(data.models):
+        line = STYLES[number // len(COLOURS) % len(STYLES)]
+        found.append((one, {"color": COLOURS[number % len(COLOURS)], "linestyle": line, "linewidth": 1.6}))
+    if data.held_out is not None:
+        found.append((data.held_out, {"color": INK, "linestyle": ":", "linewidth": 1.4}))
+    return found
+
+
+def _curve(axes: "Axes", profile: Profile, style: dict[str, Any]) -> None:
+    axes.plot(profile.radius.numpy(), profile.mean.numpy(), **style)
+
+
+def _spread(axes: "Axes", profile: Profile) -> None:
+    low, high = profile.mean - profile.std, profile.mean + profile.std
+    axes.fill_between(profile.radius.numpy(), low.numpy(), high.numpy(), color=INK, alpha=0.12, linewidth=0)
+
+
+def _name(axes: "Axes", title: str, values: str) -> None:
+    axes.set_title(title, loc="left")
+    axes.set_ylabel(values)
+    axes.set_xlabel("cycles a picture")
+    axes.grid(color=FAINT, linewidth=0.6)
+
+
+def _legend(axes: "Axes", data: Spectra) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = []
+    for one, style in _styles(data):
+        told = ""
+        if one is not data.real:
+            told = ": " + ", ".join(quoted(one.distance(data.real, recipe), recipe) for recipe in RECIPES)
+        entries.append(Line2D([], [], label=f"{one.label}{told}", **style))
+    axes.axis("off")
+    axes.legend(
+        handles=entries,
+        title="Distance from real: durall, stylegan3",
+        loc="upper left",
+        frameon=False,
+        fontsize=9 if len(entries) < 12 else 7,
+        alignment="left",
+    )
 
 
 FIGURE = Figure(
