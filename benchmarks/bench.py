@@ -22,9 +22,11 @@ from hydra.utils import instantiate
 from benchmarks import reference
 from benchmarks.manifolds import in_own_process
 from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, Worker, interleaved, matrix_product, peak_memory
+from cips_lab.analysis.figures.foveated import render_foveated
 from cips_lab.configuration import conf_folder
 from cips_lab.networks import tiling
 from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.coordinates import foveated_pixels, image_grid
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.planning.meters import FlopCounter
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
@@ -58,6 +60,14 @@ def synthesis_part(resolution: int, plain: bool) -> Part:
             reference.synthesize(generator, w) if plain else generator.synthesize_native(w)
 
     return part
+
+
+def foveated_part(resolution: int, share: float) -> Part:
+    """A picture from a share of its pixels: choosing them, synthesising them, filling in the others."""
+    generator = generator_of(resolution).eval()
+    w = torch.randn(1, 512)
+    grid = image_grid(resolution, resolution)
+    return lambda: render_foveated(generator, w, grid, foveated_pixels(resolution, resolution, share))
 
 
 def generator_part(resolution: int, batch: int, tile: tiling.Tile, plain: bool) -> Part:
@@ -210,6 +220,21 @@ def synthesis(repeats: int) -> list[Row]:
     return [compare("synthesis 256, width 512, 1 image", setup, flops(setup(False)), repeats)]
 
 
+def foveated(repeats: int) -> list[Row]:
+    """A quarter of the pixels, the others filled in, beside all of them, both ours."""
+    seconds = timed(
+        {"foveated": partial(foveated_part, 256, 0.25), "whole": partial(synthesis_part, 256, False)}, {}, repeats
+    )
+    return [
+        {
+            "row": "foveated 256, width 512, 25 % of the pixels",
+            "seconds": seconds["foveated"],
+            "whole_seconds": seconds["whole"],
+            "share_of_whole": seconds["foveated"] / seconds["whole"],
+        }
+    ]
+
+
 def generator(repeats: int) -> list[Row]:
     model = generator_of(128)
     w = model.mapping(torch.randn(4, 512)).detach()
@@ -319,6 +344,7 @@ def growth(repeats: int) -> list[Row]:
 
 ROWS = {
     "synthesis": synthesis,
+    "foveated": foveated,
     "generator": generator,
     "memory": memory_growth,
     "discriminator": discriminator,
@@ -329,13 +355,15 @@ ROWS = {
 
 def show(row: Row) -> None:
     """One line on the terminal."""
-    text = f"{row['row']:42}"
+    text = f"{row['row']:44}"
     if "seconds" in row:
         text += f"{row['seconds']:9.3f} s"
     if "speedup" in row:
         text += f"  reference {row['reference_seconds']:8.3f} s  {row['speedup']:5.2f} x"
     if "share_of_limit" in row:
         text += f"  {row['gflop_per_s']:6.1f} of {row['limit_gflop_per_s']:6.1f} GFLOP/s ({row['share_of_limit']:.0%})"
+    if "share_of_whole" in row:
+        text += f"  {row['share_of_whole']:.0%} of all pixels' {row['whole_seconds']:.3f} s"
     if "extra_mb" in row:
         text += f"  extra memory {row['extra_mb']:.0f} MB"
     if "peak_gb" in row:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.coordinates import foveated_pixels, image_grid
 
 edge = st.floats(-4, 4, width=32)
 
@@ -79,3 +79,70 @@ def test_sizes_that_are_refused(height: int, width: int) -> None:
 def test_empty_regions_are_refused(region: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="region"):
         image_grid(4, 4, region)
+
+
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    share=st.floats(0, 1, exclude_min=True),
+    fixation=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    seed=st.integers(0, 99),
+)
+def test_foveated_pixels_are_so_many_different_ones(
+    height: int, width: int, share: float, fixation: tuple[float, float], seed: int
+) -> None:
+    pixels = foveated_pixels(height, width, share, fixation, seed=seed)
+    assert pixels.dtype == torch.int64
+    assert len(pixels) == max(1, round(share * height * width))
+    assert (pixels.diff() > 0).all()  # rising, so without replacement
+    assert pixels[0] >= 0
+    assert pixels[-1] < height * width
+    assert torch.equal(pixels, foveated_pixels(height, width, share, fixation, seed=seed))
+
+
+def test_all_pixels_are_all_pixels() -> None:
+    assert torch.equal(foveated_pixels(7, 5, 1.0, (0.3, 0.9)), torch.arange(35))
+
+
+def frequencies(fixation: tuple[float, float], std: float, draws: int) -> torch.Tensor:
+    """How often each of 16 x 16 pixels is the one that is drawn, [256]."""
+    counts = torch.zeros(256, dtype=torch.float64)
+    for seed in range(draws):
+        counts[foveated_pixels(16, 16, 1 / 256, fixation, std, seed)] += 1
+    return counts / draws
+
+
+@pytest.mark.parametrize(("fixation", "std"), [((0.0, 0.0), 0.4), ((0.0, 0.0), 0.15), ((0.6, -0.4), 0.4)])
+def test_the_density_of_foveated_pixels_is_the_gaussian(fixation: tuple[float, float], std: float) -> None:
+    """Of one pixel a draw, whose distribution is the Gaussian's, normalised: chi squared over twelve rings."""
+    draws = 4000
+    x, y = image_grid(16, 16).double().unbind(-1)
+    squared = ((x - fixation[0]).square() + (y - fixation[1]).square()).flatten() / 4  # in picture sizes
+    expected = torch.exp(-squared / (2 * std**2))
+    expected = expected / expected.sum()
+    found = frequencies(fixation, std, draws)
+    order = squared.argsort()
+    # Rings of equal probability, so that none is nearly empty.
+    ring = (expected[order].cumsum(0) * 12).long().clamp(max=11)
+    wanted = torch.zeros(12, dtype=torch.float64).index_add_(0, ring, expected[order]) * draws
+    got = torch.zeros(12, dtype=torch.float64).index_add_(0, ring, found[order]) * draws
+    assert ((got - wanted).square() / wanted).sum() < 31.3  # the 0.1 % point of 11 degrees of freedom
+    # The same pixels do not come from a deviation a fifth larger.
+    other = torch.exp(-squared / (2 * (1.2 * std) ** 2))
+    other = torch.zeros(12, dtype=torch.float64).index_add_(0, ring, (other / other.sum())[order]) * draws
+    assert ((got - other).square() / other).sum() > 31.3
+
+
+def test_a_fixation_moves_foveated_pixels_there() -> None:
+    for fixation in ((0.8, 0.0), (0.0, -0.8), (-0.5, 0.5)):
+        chosen = image_grid(64, 64).view(-1, 2)[foveated_pixels(64, 64, 0.1, fixation, std=0.1)]
+        for place, wanted in zip(chosen.mean(0).tolist(), fixation, strict=True):
+            assert abs(place - wanted) < 0.1
+    a, b = (foveated_pixels(64, 64, 0.25, seed=seed) for seed in (0, 1))
+    assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("share", "std"), [(0.0, 0.4), (1.01, 0.4), (float("nan"), 0.4), (0.5, 0.0), (0.5, -1.0)])
+def test_shares_and_deviations_that_are_refused(share: float, std: float) -> None:
+    with pytest.raises(ValueError, match="foveated_pixels"):
+        foveated_pixels(8, 8, share, std=std)
