@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from sets import Projection
 from variants import build
 
 from cips_lab.analysis.study import Study
@@ -10,6 +11,7 @@ from cips_lab.analysis.subject import Subject
 from cips_lab.data.blue_marble import load_tiles
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.metrics.evaluator import Evaluator
+from cips_lab.metrics.extractors import Extractor
 
 
 def subject(variant: str = "cips", seed: int = 0, label: str | None = None, **options: Any) -> Subject:
@@ -23,10 +25,13 @@ def tiles(count: int, side: int = 16) -> ArrayDataset:
     return ArrayDataset(load_tiles(side, "test")[:count].copy())
 
 
-def study(*subjects: Subject, count: int = 48, real: bool = True) -> Study:
-    """Of these generators (of one CIPS without any), `count` samples, and as many tiles."""
+def study(*subjects: Subject, count: int = 48, real: bool = True, quick: bool = False) -> Study:
+    """Of these generators (of one CIPS without any), `count` samples, and as many tiles.
+
+    `quick`: judged by a random projection of 24 features, where EfficientNet's seconds are not worth their while.
+    """
     torch.set_num_threads(1)
-    return Study(
+    made = Study(
         list(subjects) or [subject()],
         torch.device("cpu"),
         Evaluator("efficientnet_lite0", num_samples=count, num_real=count, batch_size=16),
@@ -37,3 +42,6 @@ def study(*subjects: Subject, count: int = 48, real: bool = True) -> Study:
         seeds=(0, 1, 2),
         batch=16,
     )
+    if quick:
+        vars(made)["judge"] = Extractor("quick", Projection(resolution=16), features=24, classes=7, canonical=True)
+    return made

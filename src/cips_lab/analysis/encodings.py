@@ -1,5 +1,6 @@
 """The two encodings of a pixel as maps: what Figures 4, 5 and 6 look at, trained and as they began."""
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,13 @@ from cips_lab.analysis.subject import Subject
 from cips_lab.configuration import build
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
-from cips_lab.networks.encoding import CoordinateEmbedding, EncodingPart, FourierFeatures, PositionalEncoding
+from cips_lab.networks.encoding import (
+    CoordinateEmbedding,
+    EncodingPart,
+    FourierFeatures,
+    Inputs,
+    PositionalEncoding,
+)
 
 FOURIER, EMBEDDING = "Fourier features", "coordinate embedding"
 NAMES: dict[type, str] = {FourierFeatures: FOURIER, CoordinateEmbedding: EMBEDDING}
@@ -47,10 +54,42 @@ def maps_of(subject: Subject, encoding: PositionalEncoding, resolution: int | No
 
 
 def as_it_began(subject: Subject) -> PositionalEncoding | None:
-    """The encoding before training, where the file tells how it was made: an initialisation, by the run's own seed."""
+    """The encoding before training, on the CPU; None where the file does not tell how it was made.
+
+    Of a run it is the very one that it began with, drawn as `launch.networks.build_gan` does, unless `init` gave it
+    other weights; of a file without a run, whose seed is not known, another draw from the same distribution.
+    """
     if not subject.config:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed or 0)
         generator = build(OmegaConf.create(subject.config))
     return generator.encoding if isinstance(generator, CIPSGenerator) else None
+
+
+class Nothing(EncodingPart):
+    """Zeros, in the place of a part that is set to zero."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def inputs(self, native: bool) -> Inputs:
+        return Inputs()
+
+    def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
+        return coords.new_zeros(*coords.shape[:-1], self.features)
+
+
+def zeroed(generator: CIPSGenerator, part: str) -> CIPSGenerator:
+    """A copy whose encoding has zeros for one part; the rest of the network is as it was.
+
+    It draws what the first layer draws without that part's columns of its modulated weight B-hat. Those columns still
+    count in the demodulation, as where an input merely happens to be zero: with columns deleted from B instead, the
+    other ones' rows would be brought to unit length, and grow.
+    """
+    copied = copy.deepcopy(generator)
+    own = parts_of(copied.encoding)[part]
+    (name,) = (name for name, module in copied.encoding.named_children() if module is own)
+    copied.encoding.add_module(name, Nothing(own.features).to(copied.native_coords.device))
+    return copied

@@ -62,6 +62,17 @@ def spectrum_of(label: str, batches: Iterable[Tensor], count: int, study: Study)
     return Spectrum(label, durall.compute(), curve, levels)
 
 
+def power_curve(study: Study, batches: Iterable[Tensor], label: str) -> Profile:
+    """The stylegan3 recipe's azimuthal curve of a study's number of pictures, without any real ones too.
+
+    0 dB is white noise of the real set's deviation or, without one, of 1 in values of [-1, 1].
+    """
+    spectrum = PowerSpectrum(*((127.5, 127.5) if study.real is None else whitening(study)))
+    for images, _ in numbered(batches, study.count, study.device, f"Spectrum of {label}"):
+        spectrum.update(images)
+    return spectrum.compute()[1]
+
+
 def whitening(study: Study) -> tuple[float, float]:
     """Mean and deviation of all values of the real pictures, in [0, 255].
 

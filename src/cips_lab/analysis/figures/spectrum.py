@@ -119,9 +119,9 @@ def draw(data: Spectra) -> "Drawing":
     mapped = [data.real, *data.models]
     lines = -(-len(mapped) // IN_A_ROW)
     figure = plt.figure(figsize=(12, 2.3 * lines + 6.8), constrained_layout=True)
-    above, below = figure.add_gridspec(2, 1, height_ratios=(2.3 * lines, 6.8))
-    _heat_maps(figure, above, mapped, lines)
-    panels = below.subgridspec(2, 3)
+    halves = figure.add_gridspec(2, 1, height_ratios=(2.3 * lines, 6.8))
+    _heat_maps(figure, halves[0], mapped, lines)
+    panels = halves[1].subgridspec(2, 3)
     durall, stylegan3, difference, across, diagonal, legend = (
         figure.add_subplot(panels[place // 3, place % 3]) for place in range(6)
     )
