@@ -46,6 +46,8 @@ def main(cfg: DictConfig) -> None:
     if cfg.output is None and run is None:
         raise UserError(f"ckpt={cfg.ckpt} lies in no run folder: say with output=FOLDER where the figures shall go")
     output = run / ANALYSIS if cfg.output is None and run is not None else Path(str(cfg.output)).expanduser()
+    if output.is_file():
+        raise UserError(f"output={output}: expected a folder, and this is a file")
     fabric = Fabric(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,

@@ -72,8 +72,9 @@ def _with_number(subject: Subject, number: int) -> str:
 
 def data_of(cfg: DictConfig, sources: list[str]) -> DictConfig | None:
     """The data set that is given, or else that of the first run that has one; None where there is neither."""
-    if cfg.get("data"):
-        return DictConfig(cfg.data)
+    given: DictConfig | None = cfg.get("data")
+    if given is not None:
+        return given
     for source in sources:
         run = run_of(source)
         if run is not None:
