@@ -11,6 +11,7 @@ from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import Subject
 from cips_lab.metrics.collect import home_of, numbered
 from cips_lab.metrics.spectra import (
+    RECIPES,
     DurallSpectrum,
     PowerSpectrum,
     Profile,
@@ -49,6 +50,11 @@ class Spectrum:
     def distance(self, other: "Spectrum", recipe: Recipe) -> float:
         """Root mean square difference of the azimuthal curves: durall: a share; stylegan3: dB."""
         return profile_distance(self.profile(recipe), other.profile(recipe))
+
+
+def distances(one: Spectrum, real: Spectrum) -> dict[str, float]:
+    """recipe -> distance of the curves."""
+    return {recipe: one.distance(real, recipe) for recipe in RECIPES}
 
 
 def spectrum_of(label: str, batches: Iterable[Tensor], count: int, study: Study) -> Spectrum:
