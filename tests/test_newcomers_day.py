@@ -1,7 +1,7 @@
 """A newcomer's day, as CONTRIBUTING tells it, on a copy of the source.
 
-A variant of the generator, a metric and a source of pictures are added; a run is trained with them, and everything that
-shows runs knows them by their own names.
+A variant of the generator, a metric, a source of pictures and a figure are added; a run is trained with them, and
+everything that shows runs knows them by their own names.
 """
 
 import json
@@ -66,6 +66,47 @@ class ListedSource(ImageSource):
     def location(self) -> str:
         return str(self.path)
 '''
+FIGURE = '''
+"""How bright samples are."""
+
+from dataclasses import dataclass
+
+from cips_lab.analysis.figure import Figure
+from cips_lab.analysis.study import Study
+from cips_lab.processes.collectives import total
+
+
+@dataclass(frozen=True)
+class Brightness:
+    means: dict[str, float]  # label -> mean value in [0, 255]
+
+
+def compute(study: Study) -> Brightness:
+    def mean(subject):
+        return total(sum(batch.double().mean((1, 2, 3)).sum() for batch in study.samples(subject))) / study.count
+
+    return Brightness({subject.label: float(mean(subject)) for subject in study.subjects})
+
+
+def draw(data: Brightness):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots()
+    axes.bar(list(data.means), list(data.means.values()))
+    return figure
+
+
+FIGURE = Figure(
+    name="brightness",
+    title="How bright samples are",
+    place="A newcomer's question",
+    compute=compute,
+    draw=draw,
+    rows=lambda data: [{"model": label, "mean": value} for label, value in data.means.items()],
+    numbers=lambda data: data.means,
+    reading=lambda data: f"The mean value of a sample is {max(data.means.values()):.0f}.",
+)
+'''
 EVALUATED = ("metrics.names=[fd,spread]", "metrics.num_samples=12", "metrics.num_real=20")
 TRAINED = (
     "experiment=debug", "trainer=cpu", "logger=wandb", "generator=my_own", "data=folder", "data.path=pictures.list",
@@ -81,7 +122,7 @@ def add_line(path: Path, before: str, line: str) -> None:
 
 @pytest.fixture(scope="module")
 def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source with three additions, 20 pictures, and a folder of configurations of the newcomer's own."""
+    """The source with four additions, 20 pictures, and a folder of configurations of the newcomer's own."""
     folder = tmp_path_factory.mktemp("newcomer")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src" / "cips_lab", folder / "src" / "cips_lab", ignore=ignored)
@@ -100,6 +141,8 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     choose = package / "data" / "sources" / "choose.py"
     add_line(choose, "from cips_lab.errors", "from cips_lab.data.sources.listed import ListedSource")
     choose.write_text(re.sub(r"(SOURCES: .* = \[)", r"\1ListedSource, ", choose.read_text()))
+
+    (package / "analysis" / "figures" / "brightness.py").write_text(FIGURE)
 
     random = np.random.default_rng(0)
     names = [str(folder / f"{number}.png") for number in range(20)]
@@ -161,3 +204,13 @@ def test_a_source_of_pictures(run: Path, laboratory: Path) -> None:
     assert (run / "samples" / "real.png").is_file()
     assert "pictures.list" in (run / "config.yaml").read_text()
     assert "20" in (run / "train.log").read_text()
+
+
+def test_a_figure(lab: Python, run: Path) -> None:
+    done = lab("-m", "cips_lab.analyze", "figure=brightness", f"ckpt={run}", "num_samples=10", "trainer=cpu")
+    assert done.returncode == 0, done.stderr
+    assert "How bright samples are (A newcomer's question)" in done.stdout
+    for page in (run / "analysis" / "analysis.html", run / "report.html"):
+        assert "The mean value of a sample is" in page.read_text()
+    assert (run / "analysis" / "brightness.csv").read_text().startswith("model,mean\nmy_own,")
+    assert "brightness" in lab("-m", "cips_lab.analyze", "--help").stdout
