@@ -37,15 +37,16 @@ def test_the_fill_reproduces_a_plane_and_comes_near_to_a_curved_picture(share: f
     pixels = torch.cat([pixels, corners]).unique()  # a plane is known at its corners: nothing is beyond
     picture = torch.stack([x, 2 * y - x, torch.sin(2 * x) * torch.cos(2 * y)])
     filled = fill(picture.flatten(1)[:, pixels], pixels, 24, 32)
-    torch.testing.assert_close(filled[:2], picture[:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(filled[:2], picture[:2], atol=1e-3, rtol=0)
     coarse = picture.flatten(1)[:, pixels].mean(1)[2]
     assert (filled[2] - picture[2]).square().mean() < 0.005 * (picture[2] - coarse).square().mean()
 
 
 def test_beyond_the_given_pixels_their_nearest_colours_go_on() -> None:
     filled = fill(torch.tensor([[1.0, 3.0]]), torch.tensor([2 * 5 + 1, 2 * 5 + 3]), 5, 5)[0]
-    assert filled[0, 0] == filled[4, 0] == 1
-    assert filled[0, 4] == filled[4, 4] == 3
+    for row in (0, 4):
+        assert filled[row, 0] == pytest.approx(1, abs=1e-3)
+        assert filled[row, 4] == pytest.approx(3, abs=1e-3)
     assert filled.min() > 0.5  # a cubic may shoot over a little
     assert filled.max() < 3.5
 
