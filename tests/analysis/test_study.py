@@ -30,6 +30,15 @@ def test_samples_are_those_of_the_seeds() -> None:
     assert torch.equal(again.everything(again.samples(one)), pictures)
 
 
+def test_real_pictures_are_spread_over_the_set() -> None:
+    """The first of a sorted set are all of a kind; all of them are all of them, in their order."""
+    ours = study(count=40)
+    whole = torch.stack([ours.with_real_pictures()[i] for i in range(40)])
+    assert torch.equal(torch.cat(list(ours.real_pictures())), whole)
+    assert torch.equal(torch.cat(list(ours.real_pictures(16))), whole[[i * 40 // 16 for i in range(16)]])
+    assert torch.equal(torch.cat(list(ours.pictures(ours.with_real_pictures(), 100))), whole)
+
+
 def test_without_real_pictures() -> None:
     ours = study(real=False)
     assert ours.count == 48

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, Subset
 
 from cips_lab.analysis.subject import Subject, Unsuitable
-from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect
+from cips_lab.data.loading import PictureLoader
+from cips_lab.metrics.collect import Collected, PictureSet, collect
 from cips_lab.metrics.evaluator import Evaluator
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import Gaussian
@@ -105,7 +107,7 @@ class Study:
         yield from torch.arange(count or self.count)[mine()].split(self.batch)
 
     def real_pictures(self, count: int | None = None) -> Iterator[Tensor]:
-        """This process's share of the first `count` real pictures: uint8 [b, 3, R, R], on the device.
+        """This process's share of `count` real pictures, see `pictures`: uint8 [b, 3, R, R], on the device.
 
         Raises:
             Unsuitable: see `with_real_pictures`.
@@ -113,8 +115,15 @@ class Study:
         yield from self.pictures(self.with_real_pictures(), count or self.count)
 
     def pictures(self, pictures: PictureSet, count: int) -> Iterator[Tensor]:
-        """This process's share of the first `count` of any pictures: uint8 [b, 3, H, W], on the device."""
-        for batch in batches_of(pictures, min(count, len(pictures)), self.batch):
+        """This process's share of `count` of any pictures: uint8 [b, 3, H, W], on the device.
+
+        They are spread evenly over the set: in one that is sorted the first would be all of a kind, as the first
+        satellite tiles are of the Arctic.
+        """
+        count = min(count, len(pictures))
+        chosen = [number * len(pictures) // count for number in range(count)]
+        share: Dataset[Tensor] = Subset(pictures, chosen[mine()])  # type: ignore[arg-type]
+        for batch in PictureLoader(share, batch_size=self.batch):
             yield batch.to(self.device)
 
     def everything(self, batches: Iterable[Tensor], count: int | None = None) -> Tensor:
