@@ -11,17 +11,17 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from studies import study, subject
 
-from cips_lab.analysis.figures import spectrum, spectrum_ablation, zeroed_inputs
+from cips_lab.analysis.figures import spectrum, spectrum_ablation, styles, zeroed_inputs
 from cips_lab.analysis.making import plain
 
 COUNT = 21  # no multiple of 2, nor of the batch
 
 
 def found() -> dict[str, Any]:
-    """The numbers and rows of three figures."""
+    """The numbers and rows of the figures that sum over pictures."""
     ours = study(subject("cips"), subject("cips_base"), count=COUNT, quick=True)
     made = {}
-    for module in (spectrum, zeroed_inputs, spectrum_ablation):
+    for module in (spectrum, zeroed_inputs, spectrum_ablation, styles):
         data = module.FIGURE.compute(ours)
         made[module.FIGURE.name] = {"numbers": module.FIGURE.numbers(data), "rows": module.FIGURE.rows(data)}
     return json.loads(json.dumps(plain(made)))

@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cips_lab.errors import UserError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Distinct to all kinds of colour vision, and at least 3 : 1 against white: Okabe and Ito's, the light hues darkened.
@@ -52,6 +55,19 @@ def drawing(needed_by: str) -> Iterator[None]:
         raise UserError(f"{needed_by} needs matplotlib: pip install 'cips-lab[report]'") from None
     with plt.rc_context(STYLE):
         yield
+
+
+def show(axes: "Axes", image: Any) -> None:
+    """A picture, pixel by pixel and without ticks.
+
+    Args:
+        axes: where.
+        image: [3, H, W] on the CPU, values about [-1, 1].
+    """
+    values = (np.asarray(image, dtype=np.float32).clip(-1, 1) + 1) / 2
+    axes.imshow(values.transpose(1, 2, 0), interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def save(figure: "Figure", path: Path) -> Path:

@@ -12,9 +12,13 @@ from torch import Tensor
 from cips_lab.analysis.figure import Figure, Row
 from cips_lab.analysis.study import Study
 from cips_lab.metrics.spectra import decibels, power_profiles, windowed_power
+from cips_lab.reporting.figures import show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+
+SAMPLES = 32  # whose detail the mean picture's is compared with
+IN_A_ROW = 6
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,26 @@ class MeanStyle:
     Attributes:
         subject: its label.
         image: the picture at the tracked mean of w, [3, R, R], values about [-1, 1].
-        detail: its energy above R / 8 cycles a picture, dB of the power of white noise of deviation 1 in that range.
+        detail: its power from R / 8 cycles a picture on, dB; 0 dB is white noise of deviation 1.
+        of_samples: the same of `SAMPLES` samples, their mean power.
     """
 
     subject: str
     image: Tensor
     detail: float
+    of_samples: float
+
+    @property
+    def difference(self) -> float:
+        """dB by which the mean picture holds more detail than samples do; negative: less."""
+        return self.detail - self.of_samples
 
 
-def detail_of(images: Tensor) -> Tensor:
-    """Energy of pictures [B, 3, R, R] above R / 8 cycles a picture: [B], dB."""
-    curves = power_profiles(windowed_power(images - images.mean((2, 3), keepdim=True)).mean(1))
-    return decibels(curves[:, images.shape[-1] // 8 :].mean(1))
+def detail_of(images: Tensor) -> float:
+    """Mean power of pictures [B, 3, R, R] in the rings from R / 8 to R / 2 cycles a picture, dB."""
+    values = images.detach().cpu().double()
+    curves = power_profiles(windowed_power(values - values.mean((2, 3), keepdim=True)).mean(1))
+    return float(decibels(curves[:, images.shape[-1] // 8 :].mean()))
 
 
 @torch.no_grad()
@@ -45,39 +57,43 @@ def compute(study: Study) -> list[MeanStyle]:
     for subject in study.subjects:
         generator = subject.generator
         image = generator.synthesize_native(generator.mapping.w_mean[None].to(study.device)).float().cpu()
-        found.append(MeanStyle(subject.label, image[0], float(detail_of(image)[0])))
+        styles = study.styles(subject, range(SAMPLES)).split(study.batch)
+        samples = torch.cat([generator.synthesize_native(w).float().cpu().clamp(-1, 1) for w in styles])
+        found.append(MeanStyle(subject.label, image[0], detail_of(image.clamp(-1, 1)), detail_of(samples)))
     return found
 
 
 def rows(data: list[MeanStyle]) -> list[Row]:
-    """model, detail_db."""
-    return [{"model": one.subject, "detail_db": one.detail} for one in data]
+    """model, detail_db, detail_of_samples_db."""
+    return [{"model": one.subject, "detail_db": one.detail, "detail_of_samples_db": one.of_samples} for one in data]
 
 
 def numbers(data: list[MeanStyle]) -> Row:
-    """The detail of each."""
-    return {"detail_db": {one.subject: one.detail for one in data}}
+    """The detail of each mean picture and of the samples."""
+    return {one.subject: {"detail_db": one.detail, "detail_of_samples_db": one.of_samples} for one in data}
 
 
 def reading(data: list[MeanStyle]) -> str:
-    """Which mean picture holds most detail."""
+    """Which mean picture holds most detail, beside its model's samples."""
     ordered = sorted(data, key=lambda one: -one.detail)
-    listed = ", ".join(f"{one.subject} {one.detail:.1f} dB" for one in ordered)
-    return f"Energy of the mean picture above an eighth of the sampling rate, most first: {listed}."
+    listed = ", ".join(f"{one.subject} {one.detail:.1f} dB ({one.difference:+.1f} dB)" for one in ordered)
+    return f"Detail of the mean picture (its power above an eighth of the sampling rate; less its samples'): {listed}."
 
 
 def draw(data: list[MeanStyle]) -> "Drawing":
     """The pictures side by side."""
     import matplotlib.pyplot as plt
 
-    size = (max(3.0, 2.4 * len(data)), 2.9)
-    figure, grid = plt.subplots(1, len(data), figsize=size, squeeze=False, constrained_layout=True)
-    for axes, one in zip(grid[0], data, strict=True):
-        axes.imshow(((one.image.clamp(-1, 1) + 1) / 2).permute(1, 2, 0).numpy(), interpolation="nearest")
+    columns = min(IN_A_ROW, len(data))
+    lines = -(-len(data) // IN_A_ROW)
+    size = (max(3.6, 2.3 * columns), 2.9 * lines)
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, constrained_layout=True)
+    for axes in grid.flat[len(data) :]:
+        axes.axis("off")
+    for axes, one in zip(grid.flat, data, strict=False):
+        show(axes, one.image)
         axes.set_title(one.subject)
-        axes.set_xlabel(f"detail {one.detail:.1f} dB", fontsize=8.5)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set_xlabel(f"detail {one.detail:.1f} dB\n(samples {one.of_samples:.1f} dB)", fontsize=8.5)
     return figure
 
 

@@ -17,7 +17,7 @@ from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import Subject, lacks_encoding
 from cips_lab.metrics.frechet import frechet_distance
 from cips_lab.metrics.spectra import Profile
-from cips_lab.reporting.figures import COLOURS, FAINT, INK
+from cips_lab.reporting.figures import COLOURS, FAINT, INK, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,9 +170,7 @@ def draw(data: ZeroedInputs) -> "Drawing":
         for one in model:
             for column, image in enumerate(one.images):
                 axes = figure.add_subplot(grid[line, column])
-                axes.imshow(((image.clamp(-1, 1) + 1) / 2).permute(1, 2, 0).numpy(), interpolation="nearest")
-                axes.set_xticks([])
-                axes.set_yticks([])
+                show(axes, image)
                 if column == 0:
                     axes.set_ylabel(_name(one), fontsize=8.5, rotation=0, ha="right", va="center", labelpad=6)
             line += 1
