@@ -28,7 +28,13 @@ def a_run(folder: Path, variant: str, seed: int) -> Path:
     checkpoint = folder / "checkpoints" / "kimg-00003.000"
     checkpoint.mkdir(parents=True)
     saved(checkpoint / "generator.safetensors", variant)
-    config = {"seed": seed, "resolution": 16, "data": BLUE_MARBLE, "generator": composed(variant)}
+    config = {
+        "seed": seed,
+        "resolution": 16,
+        "schedule": {"total_kimg": 3},
+        "data": BLUE_MARBLE,
+        "generator": composed(variant),
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     write_choices(folder, {"generator": variant, "data": "blue_marble"})
     return folder
