@@ -1,7 +1,7 @@
 """From a composed ``conf/analyze.yaml`` to a study: generators, what they are called, and real pictures."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,8 @@ def _with_number(subject: Subject, number: int) -> str:
     return f"{subject.label} ({number + 1})"
 
 
-def data_of(cfg: DictConfig, sources: list[str]) -> DictConfig | None:
-    """The data set that is given, or else that of the first run that has one; None where there is neither."""
-    given: DictConfig | None = cfg.get("data")
-    if given is not None:
-        return given
+def recorded_data(sources: Sequence[str | Path]) -> DictConfig | None:
+    """The data set of the first run among generators; None where none lies in a run folder."""
     for source in sources:
         run = run_of(source)
         if run is not None:
@@ -85,7 +82,7 @@ def data_of(cfg: DictConfig, sources: list[str]) -> DictConfig | None:
 
 
 def open_study(cfg: DictConfig) -> Study:
-    """All that is asked for, looked at as far as that is possible without work; on the CPU.
+    """All that a command asks for, looked at as far as that is possible without work; on the CPU.
 
     Raises:
         UserError: anything that would stop it.
@@ -93,23 +90,40 @@ def open_study(cfg: DictConfig) -> Study:
     sources = [str(source) for source in [cfg.ckpt, *cfg.ckpts] if source is not None]
     if not sources:
         raise UserError("ckpt=... is missing: a run folder, a .safetensors or a released .pt file (see --help)")
+    evaluator: Evaluator = build(cfg.metrics)
+    return study_of(sources, cfg.get("data"), evaluator, cfg.num_samples, parse_seeds(cfg.seeds))
+
+
+def study_of(
+    sources: Sequence[str | Path],
+    data: DictConfig | None = None,
+    evaluator: Evaluator | None = None,
+    num_samples: int = 1000,
+    seeds: Sequence[int] = (0, 1, 2, 3),
+) -> Study:
+    """Generators beside each other, on the CPU; what notebooks begin with.
+
+    Args:
+        sources: run folders, checkpoints or files.
+        data: configuration of the real pictures (``conf/data``); None: those that the first run was trained on.
+        evaluator: the judge; None: EfficientNet-Lite0, which needs no download.
+        num_samples, seeds: see `Study`.
+
+    Raises:
+        UserError: a file cannot be read, the resolutions differ, or the data are not there.
+    """
     subjects = told_apart([open_subject(source) for source in sources])
     sides = {subject.label: subject.generator.resolution for subject in subjects}
     if len(set(sides.values())) > 1:
         listed = ", ".join(f"{label}: {side}" for label, side in sides.items())
-        raise UserError(f"ckpts={sources}: they are compared at one resolution, and theirs differ ({listed})")
-    evaluator: Evaluator = build(cfg.metrics)
+        raise UserError(f"ckpts: generators are compared at one resolution, and theirs differ ({listed})")
+    judge = evaluator or Evaluator("efficientnet_lite0", num_samples=num_samples, num_real=num_samples, batch_size=16)
     study = Study(
-        subjects,
-        torch.device("cpu"),
-        evaluator,
-        num_samples=cfg.num_samples,
-        seeds=tuple(parse_seeds(cfg.seeds)),
-        batch=evaluator.batch_size,
+        subjects, torch.device("cpu"), judge, num_samples=num_samples, seeds=tuple(seeds), batch=judge.batch_size
     )
-    data = data_of(cfg, sources)
-    if data is not None:
-        _add_pictures(study, data, subjects[0].generator.resolution)
+    found = data or recorded_data(sources)
+    if found is not None:
+        _add_pictures(study, found, subjects[0].generator.resolution)
     return study
 
 
