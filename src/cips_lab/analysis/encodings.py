@@ -29,7 +29,7 @@ class EncodingMap(NamedTuple):
     Attributes:
         subject: the model's label.
         part: `FOURIER` or `EMBEDDING`.
-        values: float32 [features, R, R].
+        values: float32 [features, R, R], where the encoding's parameters are.
     """
 
     subject: str
@@ -48,7 +48,7 @@ def maps_of(subject: Subject, encoding: PositionalEncoding, resolution: int | No
     side = resolution or subject.generator.resolution
     grid = image_grid(side, side, device=next(encoding.parameters()).device).view(-1, 2)
     return [
-        EncodingMap(subject.label, name, part(grid).T.unflatten(1, (side, side)).cpu())
+        EncodingMap(subject.label, name, part(grid).T.unflatten(1, (side, side)))
         for name, part in parts_of(encoding).items()
     ]
 
