@@ -127,10 +127,10 @@ class Study:
             yield batch.to(self.device)
 
     def everything(self, batches: Iterable[Tensor], count: int | None = None) -> Tensor:
-        """All pictures of all processes in their order, on the CPU: uint8 [N, 3, R, R]. Only for small sets."""
-        own = torch.cat([batch.cpu() for batch in batches])
-        parts = gather(own)
-        whole = own.new_empty(count or self.count, *own.shape[1:])
+        """Pictures of all processes, or what is known of each, in their order, on the CPU: [N, ...]. For small sets."""
+        own = torch.cat([batch.to(self.device) for batch in batches])  # accelerators exchange what lies on them
+        parts = [part.cpu() for part in gather(own)]
+        whole = parts[0].new_empty(count or self.count, *own.shape[1:])
         for rank, part in enumerate(parts):
             whole[rank :: len(parts)] = part
         return whole
@@ -151,14 +151,23 @@ class Study:
         """Mean and covariance of the judge's features."""
         return self.collected(batches, count).gaussian
 
-    def gaussian_of(self, subject: Subject) -> Gaussian:
-        """Of a subject's samples as they are, once for all figures of the study."""
-        return self.once(("gaussian", subject.label), lambda: self.gaussian(self.samples(subject)))
+    def collected_of(self, subject: Subject) -> Collected:
+        """The judge's features of a subject's samples as they are, once for all figures of the study."""
+        return self.once(("features", subject.label), lambda: self.collected(self.samples(subject)))
 
     @cached_property
+    def real_collected(self) -> Collected:
+        """The same of the real pictures."""
+        return self.collected(self.real_pictures())
+
+    def gaussian_of(self, subject: Subject) -> Gaussian:
+        """Mean and covariance of `collected_of`."""
+        return self.collected_of(subject).gaussian
+
+    @property
     def real_gaussian(self) -> Gaussian:
         """Of the real pictures."""
-        return self.gaussian(self.real_pictures())
+        return self.real_collected.gaussian
 
     # ------------------------------------------------------------------ what several figures share
 
