@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from sets import Projection
+from torch import Tensor
 from variants import build
 
 from cips_lab.analysis.study import Study
@@ -25,6 +27,13 @@ def tiles(count: int, side: int = 16) -> ArrayDataset:
     return ArrayDataset(load_tiles(side, "test")[:count].copy())
 
 
+class AnySize(Projection):
+    """Of pictures brought to 16 x 16 pixels."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(F.adaptive_avg_pool2d(images.float(), 16))
+
+
 def study(*subjects: Subject, count: int = 48, real: bool = True, quick: bool = False) -> Study:
     """Of these generators (of one CIPS without any), `count` samples, and as many tiles.
 
@@ -43,5 +52,5 @@ def study(*subjects: Subject, count: int = 48, real: bool = True, quick: bool = 
         batch=16,
     )
     if quick:
-        vars(made)["judge"] = Extractor("quick", Projection(resolution=16), features=24, classes=7, canonical=True)
+        vars(made)["judge"] = Extractor("quick", AnySize(resolution=16), features=24, classes=7, canonical=True)
     return made
