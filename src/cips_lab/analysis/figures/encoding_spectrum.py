@@ -110,19 +110,22 @@ def draw(data: list[EncodingSpectrum]) -> "Drawing":
     import matplotlib.pyplot as plt
 
     models = list(dict.fromkeys(one.subject for one in data))
-    columns = sorted({(one.part, one.moment) for one in data}, key=lambda column: (column[0] == data[-1].part, column))
+    parts = list(dict.fromkeys(one.part for one in data))
+    known = {(one.part, one.moment) for one in data}
+    columns = [(part, moment) for part in parts for moment in (BEGAN, TRAINED) if (part, moment) in known]
     figure = plt.figure(figsize=(1.95 * len(columns) + 5.4, 2.5 * len(models) + 0.4), constrained_layout=True)
     grid = figure.add_gridspec(len(models), len(columns) + 1, width_ratios=[*[1.95] * len(columns), 4])
-    maps = []
-    for one in data:
-        column = columns.index((one.part, one.moment))
-        maps.append(figure.add_subplot(grid[models.index(one.subject), column]))
+    maps: list[Axes] = []
+    labelled: set[str] = set()
+    for one in sorted(data, key=lambda one: columns.index((one.part, one.moment))):
+        maps.append(figure.add_subplot(grid[models.index(one.subject), columns.index((one.part, one.moment))]))
         _heat_map(maps[-1], one)
-        if column == 0:
+        if one.subject not in labelled:
             maps[-1].set_ylabel(one.subject)
+            labelled.add(one.subject)
     figure.colorbar(maps[0].images[0], ax=maps, label="power in dB", aspect=12 * len(models), location="left")
     for line, model in enumerate(models):
-        _curves(figure.add_subplot(grid[line, len(columns)]), [one for one in data if one.subject == model])
+        _curves(figure.add_subplot(grid[line, len(columns)]), [one for one in data if one.subject == model], parts)
     return figure
 
 
@@ -138,8 +141,7 @@ def _heat_map(axes: "Axes", one: EncodingSpectrum) -> None:
     axes.set_xlabel("cycles a picture", fontsize=8.5)
 
 
-def _curves(axes: "Axes", data: list[EncodingSpectrum]) -> None:
-    parts = list(dict.fromkeys(one.part for one in data))
+def _curves(axes: "Axes", data: list[EncodingSpectrum], parts: list[str]) -> None:
     for one in data:
         colour, line = COLOURS[parts.index(one.part)], ":" if one.moment == BEGAN else "-"
         label = one.part if one.moment == TRAINED else None

@@ -149,6 +149,7 @@ def _curves(axes: "Axes", one: Layers) -> None:
         axes.plot(curve.numpy(), label=f"pair {output}: {share:.0%} of the variance", **style)
     axes.set_title(f"{one.subject}: power of what each output adds", loc="left")
     axes.set_xlabel("cycles a picture")
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("dB")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.legend(frameon=False, fontsize=8)

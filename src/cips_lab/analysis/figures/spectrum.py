@@ -136,6 +136,7 @@ def draw(data: Spectra) -> "Drawing":
     difference.axhline(0, color=INK, linewidth=1)
     _spread(durall, data.real.durall)
     _name(durall, "durall: azimuthal mean", "share of each picture's own range")
+    durall.set_xlabel(f"cycles a picture (beyond {round(data.real.stylegan3.radius[-1].item())}: the corners)")
     _name(stylegan3, "stylegan3: azimuthal mean", "power in dB")
     _name(difference, "stylegan3: azimuthal mean less the real one", "difference in dB")
     for axes, degrees in ((across, "0°, to the right"), (diagonal, "45°, along the diagonal")):
@@ -204,6 +205,7 @@ def _name(axes: "Axes", title: str, values: str) -> None:
     axes.set_title(title, loc="left")
     axes.set_ylabel(values)
     axes.set_xlabel("cycles a picture")
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color=FAINT, linewidth=0.6)
 
 
