@@ -86,10 +86,7 @@ def render_blended(generator: Generator, styles: Tensor, grid: Tensor) -> Tensor
         [3, H, W].
     """
     rows = max(1, BAND_STYLES // styles.numel())
-    bands = [
-        generator.render(styles.expand(1, len(band), -1, -1), band)[0]
-        for band in grid.split(rows)  # fmt: skip
-    ]
+    bands = [generator.render(styles.expand(1, len(band), -1, -1), band)[0] for band in grid.split(rows)]
     return torch.cat(bands, dim=1)
 
 
