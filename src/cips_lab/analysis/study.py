@@ -120,9 +120,7 @@ class Study:
         They are spread evenly over the set: in one that is sorted the first would be all of a kind, as the first
         satellite tiles are of the Arctic.
         """
-        count = min(count, len(pictures))
-        chosen = [number * len(pictures) // count for number in range(count)]
-        share: Dataset[Tensor] = Subset(pictures, chosen[mine()])  # type: ignore[arg-type]
+        share: Dataset[Tensor] = Subset(pictures, spread(len(pictures), count)[mine()])  # type: ignore[arg-type]
         for batch in PictureLoader(share, batch_size=self.batch):
             yield batch.to(self.device)
 
@@ -177,3 +175,9 @@ class Study:
             self._known[key] = compute()
         found: T = self._known[key]
         return found
+
+
+def spread(size: int, count: int) -> list[int]:
+    """Places of `count` pictures, spread evenly over a set of `size`; all of them where it has fewer."""
+    count = min(count, size)
+    return [number * size // count for number in range(count)]
