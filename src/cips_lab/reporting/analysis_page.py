@@ -11,6 +11,7 @@ from PIL import Image
 from cips_lab.reporting import page
 from cips_lab.reporting.analyses import PAGE, Analysis, read_analyses
 
+SCALE = 0.72  # of a picture's pixels on the page: sharp on screens of twice the density, and text of one size
 MEDIA = {".png": "image/png", ".gif": "image/gif"}  # what a page shows; other files it hands over
 
 
@@ -36,7 +37,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A file within a page; width and height in pixels where it is a picture."""
+    """A file within a page; width and height on the page, in pixels, where it is a picture."""
 
     name: str
     uri: str
@@ -58,7 +59,8 @@ def _shown(folder: Path, analysis: Analysis) -> Shown:
 
 def _picture(file: Path) -> Embedded:
     with Image.open(file) as image:
-        return Embedded(file.name, _uri(file, MEDIA[file.suffix]), *image.size)
+        width, height = (round(SCALE * side) for side in image.size)
+    return Embedded(file.name, _uri(file, MEDIA[file.suffix]), width, height)
 
 
 def _uri(file: Path, kind: str) -> str:
