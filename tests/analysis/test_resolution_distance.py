@@ -48,6 +48,7 @@ def test_what_is_told(computed: list[ResolutionDistance]) -> None:
     assert resolution_distance.rows(computed)[1]["side"] == 32
     assert len(resolution_distance.numbers(computed)["sizes"]) == 6
     assert "cips_ne at 64: " in resolution_distance.reading(computed)
+    assert "at 32: " not in resolution_distance.reading(computed)
 
 
 def test_unsuitable() -> None:

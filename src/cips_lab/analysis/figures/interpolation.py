@@ -218,7 +218,7 @@ def draw(data: list[Interpolation]) -> "Drawing":
     figure = plt.figure(figsize=(9.4 * columns, 6.3 * lines), constrained_layout=True)
     parts: Any = figure.subfigures(lines, columns, squeeze=False)
     for part, one in zip(parts.flat, data, strict=False):
-        part.suptitle(f"{one.subject}, from seed {one.seeds[0]} to seed {one.seeds[1]}", fontsize=11)
+        part.suptitle(f"{one.subject}: from picture {one.seeds[0]} to {one.seeds[1]}", fontsize=11)
         for line, (way, images) in zip(part.subplots(len(WAYS), STEPS), one.lines.items(), strict=True):
             for axes, image in zip(line, images, strict=True):
                 axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")

@@ -75,11 +75,13 @@ def numbers(data: list[ResolutionDistance]) -> Row:
 
 
 def reading(data: list[ResolutionDistance]) -> str:
-    """Whether drawing beats enlarging."""
+    """Whether drawing beats enlarging, at the largest size."""
+    largest = max(one.factor for one in data)
     told = "; ".join(
         f"{one.subject} at {one.side}: "
         + (f"{one.drawn:.1f}" if one.factor == 1 else f"{one.drawn:.1f} drawn there, {one.enlarged:.1f} enlarged")
         for one in data
+        if one.factor in (1, largest)
     )
     few = f"{data[0].count} of each (so few make every distance larger)"
     return f"Distance to real pictures of the same size, {few}: {told}."
