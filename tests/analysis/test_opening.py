@@ -58,10 +58,25 @@ def test_a_run_is_called_as_its_variant_and_brings_its_pictures(tmp_path: Path) 
 def test_a_file_is_called_as_it_is_and_needs_to_be_told_its_pictures(tmp_path: Path) -> None:
     file = saved(tmp_path / "best so far.safetensors", "cips_ne")
     found = open_subject(file)
-    assert (found.label, found.variant, found.seed) == ("best so far", "cips_ne", None)
+    assert (found.label, found.variant, found.seed) == ("best so far", "best so far", None)
+    other = open_subject(saved(tmp_path / "cips_ne_seed3.safetensors", "cips_ne"))
+    assert (other.label, other.variant, other.seed) == ("cips_ne", "cips_ne", 3)
     assert study_of([file]).real is None
     given = study_of([file], OmegaConf.create(BLUE_MARBLE), num_samples=10)
     assert given.count == 10
+
+
+def test_runs_of_one_variant_with_other_settings_are_not_its_seeds(tmp_path: Path) -> None:
+    """Their mean would be of nothing."""
+    runs = [a_run(tmp_path / name, "cips", seed) for name, seed in (("plain", 0), ("wavy", 0), ("again", 1))]
+    options = composed("cips") | {"resolution": 16, "fourier": {"features": 16, "scale": 5.0}}
+    (file,) = runs[1].glob("checkpoints/*/generator.safetensors")
+    save_generator(build("cips", resolution=16, fourier=options["fourier"]), file, options, kimg=3.0)
+    assert [one.variant for one in study_of(runs, num_samples=10).subjects] == ["plain", "wavy", "again"]
+    assert [one.label for one in study_of([runs[0], runs[2]], num_samples=10).subjects] == [
+        "cips, seed 0",
+        "cips, seed 1",
+    ]
 
 
 def test_labels_are_told_apart() -> None:

@@ -1,5 +1,7 @@
 """From a composed ``conf/analyze.yaml`` to a study: generators, what they are called, and real pictures."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +21,7 @@ from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.evaluator import Evaluator
 from cips_lab.render.finite import check_weights
 from cips_lab.render.scene import parse_seeds
-from cips_lab.reporting.generators import generator_name, known_generator
+from cips_lab.reporting.generators import generator_name
 from cips_lab.runs.folder import is_run, kimg_of
 from cips_lab.runs.records import read_job
 
@@ -31,7 +33,9 @@ def run_of(source: str | Path) -> Path | None:
 
 
 def open_subject(source: str | Path) -> Subject:
-    """A run, a checkpoint or a file, on the CPU; it is called as its variant, else as its file.
+    """A run, a checkpoint or a file, on the CPU.
+
+    A run is called as its variant, a file as its name; ``NAME_seed1.safetensors`` is a seed of the variant NAME.
 
     Raises:
         UserError: it cannot be read, or holds weights that are not finite.
@@ -40,11 +44,30 @@ def open_subject(source: str | Path) -> Subject:
     file, run = generator_file(source), run_of(source)
     check_weights(generator, f"ckpt={file}")
     if run is None:
-        label = Path(source).expanduser().resolve().stem
-        return Subject(label, generator, config, known_generator(config) or label)
+        stem = Path(source).expanduser().resolve().stem
+        named = re.fullmatch(r"(.+)[_-]seed(\d+)", stem)
+        variant, seed = (named[1], int(named[2])) if named else (stem, None)
+        return Subject(variant, generator, config, variant, seed=seed)
     job = read_job(run)
     variant = generator_name(job) or job.name
     return Subject(variant, generator, config, variant, kimg_of(file.parent.name), job.seed)
+
+
+def of_one_variant(subjects: list[Subject], names: Sequence[str]) -> list[Subject]:
+    """The same, those of one variant with other settings (a Fourier scale, a width) called by names of their own."""
+    settings: dict[str, set[str]] = {}
+    for subject in subjects:
+        settings.setdefault(subject.variant, set()).add(json.dumps(subject.config, sort_keys=True))
+    differ = {variant for variant, found in settings.items() if len(found) > 1}
+    return [
+        replace(subject, label=name, variant=name) if subject.variant in differ else subject
+        for subject, name in zip(subjects, names, strict=True)
+    ]
+
+
+def name_of(source: str | Path) -> str:
+    """Of its run folder, else of its file."""
+    return (run_of(source) or generator_file(source)).stem
 
 
 def told_apart(subjects: list[Subject]) -> list[Subject]:
@@ -112,7 +135,8 @@ def study_of(
     Raises:
         UserError: a file cannot be read, the resolutions differ, or the data are not there.
     """
-    subjects = told_apart([open_subject(source) for source in sources])
+    opened = [open_subject(source) for source in sources]
+    subjects = told_apart(of_one_variant(opened, [name_of(source) for source in sources]))
     sides = {subject.label: subject.generator.resolution for subject in subjects}
     if len(set(sides.values())) > 1:
         listed = ", ".join(f"{label}: {side}" for label, side in sides.items())
