@@ -20,13 +20,11 @@ def main(cfg: DictConfig) -> None:
     if set(cfg.logger) - {"wandb"}:
         raise UserError("figures go into their folder, and with logger=wandb into W&B: logger=wandb or none")
 
-    from lightning_fabric import Fabric
-
     from cips_lab.analysis.figure import figures
     from cips_lab.analysis.making import NEEDED_BY, make_all
     from cips_lab.analysis.opening import on, open_study, run_of
     from cips_lab.launch.run import quiet_libraries
-    from cips_lab.processes.layout import count_processes, set_float32, set_threads
+    from cips_lab.processes.layout import fabric_of
     from cips_lab.reporting.analysis_page import write_analysis_page
     from cips_lab.reporting.figures import drawing
     from cips_lab.reporting.run_page import write_run_page
@@ -38,9 +36,7 @@ def main(cfg: DictConfig) -> None:
         pass
     check_loggers(cfg.logger)
     quiet_libraries()
-    processes = count_processes(cfg.trainer)
-    set_threads(cfg.trainer, processes)
-    set_float32(cfg.trainer.tf32)
+    fabric = fabric_of(cfg.trainer)
     study = open_study(cfg)
     run = run_of(cfg.ckpt)
     if cfg.output is None and run is None:
@@ -48,12 +44,6 @@ def main(cfg: DictConfig) -> None:
     output = run / ANALYSIS if cfg.output is None and run is not None else Path(str(cfg.output)).expanduser()
     if output.is_file():
         raise UserError(f"output={output}: expected a folder, and this is a file")
-    fabric = Fabric(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
-        strategy="ddp" if processes > 1 else "auto",
-    )
     fabric.launch()
     chosen = [figure for name, figure in figures().items() if name in asked or "all" in asked]
     made, unsuitable = make_all(chosen, on(study, fabric.device), output)

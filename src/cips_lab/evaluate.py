@@ -24,11 +24,9 @@ def main(cfg: DictConfig) -> None:
 
     import json
 
-    from lightning_fabric import Fabric
-
     from cips_lab.launch.run import quiet_libraries
     from cips_lab.metrics.results import sentence
-    from cips_lab.processes.layout import count_processes, set_float32, set_threads
+    from cips_lab.processes.layout import fabric_of
     from cips_lab.render.evaluation import Evaluation, check_output
     from cips_lab.tracking.loggers import check_loggers
     from cips_lab.tracking.wandb_evaluation import record_evaluation
@@ -37,16 +35,8 @@ def main(cfg: DictConfig) -> None:
     check_output(output)
     check_loggers(cfg.logger)
     quiet_libraries()
-    processes = count_processes(cfg.trainer)
-    set_threads(cfg.trainer, processes)
-    set_float32(cfg.trainer.tf32)
+    fabric = fabric_of(cfg.trainer)
     evaluation = Evaluation(cfg)
-    fabric = Fabric(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
-        strategy="ddp" if processes > 1 else "auto",
-    )
     fabric.launch()
     results = evaluation.run(fabric.device)
     if fabric.is_global_zero:

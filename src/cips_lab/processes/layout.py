@@ -2,13 +2,16 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
 from cips_lab.processes.ranks import started_together, under_srun, under_torchrun
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,21 @@ def set_threads(trainer: DictConfig, processes: int) -> None:
     cores = usable_cores()
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if under_torchrun() else max(1, processes // trainer.num_nodes)
     torch.set_num_threads(trainer.threads or max(1, cores // here))
+
+
+def fabric_of(trainer: DictConfig) -> "Fabric":
+    """The processes of a command that trains nothing, to be launched; threads and precision of this one are set."""
+    from lightning_fabric import Fabric  # heavy, and a command that starts no processes imports this module too
+
+    processes = count_processes(trainer)
+    set_threads(trainer, processes)
+    set_float32(trainer.tf32)
+    return Fabric(
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy="ddp" if processes > 1 else "auto",
+    )
 
 
 def set_float32(tf32: bool) -> None:
