@@ -52,6 +52,7 @@ class Interpolation:
             go, the others keep those of the first end.
         film: uint8 [FRAMES, 3, R, R], along a line in w, there and back.
         path_length: way -> the judge's perceptual path length, in squared units of its features.
+        paths: that it is the mean of.
     """
 
     subject: str
@@ -59,6 +60,7 @@ class Interpolation:
     lines: dict[str, Tensor]
     film: Tensor
     path_length: dict[str, float]
+    paths: int
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -149,19 +151,24 @@ def compute(study: Study) -> list[Interpolation]:
         lines = {way: pictures_between(generator, way, a, b, places).cpu() for way in WAYS}
         film = torch.cat([pictures_between(generator, LINEAR_W, a, b, t).cpu() for t in there_and_back.split(8)])
         lengths = {way: path_length_of(study, subject, way) for way in WAYS}
-        found.append(Interpolation(subject.label, seeds, lines, film, lengths))
+        found.append(Interpolation(subject.label, seeds, lines, film, lengths, paths_of(study)))
     return found
 
 
 def path_length_of(study: Study, subject: Subject, way: str) -> float:
-    """A model's, by the study's judge."""
+    """A model's, by the study's judge, over `paths_of` paths."""
     z_dim = subject.generator.z_dim
 
     def features(numbers: Tensor, t: Tensor) -> Tensor:
         a, b = (latents_of_seeds((2 * numbers + end).tolist(), z_dim).to(study.device) for end in (0, 1))
         return study.judge(pictures_between(subject.generator, way, a, b, t.to(study.device))).features
 
-    return path_length(features, PATHS, EPSILON, study.batch, home_of(study.device))
+    return path_length(features, paths_of(study), EPSILON, study.batch, home_of(study.device))
+
+
+def paths_of(study: Study) -> int:
+    """How many: `PATHS`, unless the study is of fewer samples."""
+    return min(PATHS, study.count)
 
 
 def path_length(
@@ -195,7 +202,7 @@ def rows(data: list[Interpolation]) -> list[Row]:
 
 def numbers(data: list[Interpolation]) -> Row:
     """Path lengths."""
-    return {"path_length": {one.subject: one.path_length for one in data}, "epsilon": EPSILON, "paths": PATHS}
+    return {"path_length": {one.subject: one.path_length for one in data}, "epsilon": EPSILON, "paths": data[0].paths}
 
 
 def reading(data: list[Interpolation]) -> str:
