@@ -162,7 +162,7 @@ def _add_pictures(study: Study, data: DictConfig, resolution: int) -> None:
     module.prepare_data()
     module.setup()
     study.real, study.held_out = module.train_dataset, module.test_dataset
-    study.finer = _finer(module)
+    study.source, study.finer = module.location, _finer(module)
 
 
 def _finer(module: BaseDataModule) -> Callable[[int], PictureSet | None]:

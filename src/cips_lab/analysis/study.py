@@ -31,6 +31,7 @@ class Study:
         device: of generators, features and spectra.
         evaluator: the judge: an extractor, and how distances are computed.
         real, held_out: pictures of the data set at the subjects' resolution, or None.
+        source: where the real pictures come from, in words.
         finer: side -> such pictures with more pixels a side, or None where the data set has none.
         num_samples: pictures of each set that statistics are made of.
         seeds: of the samples that are shown.
@@ -43,6 +44,7 @@ class Study:
     evaluator: Evaluator
     real: PictureSet | None = None
     held_out: PictureSet | None = None
+    source: str = ""
     finer: Callable[[int], PictureSet | None] = lambda side: None
     num_samples: int = 1000
     seeds: tuple[int, ...] = (0, 1, 2, 3)
