@@ -3,14 +3,16 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import Delaunay
 from studies import study, subject
 
 from cips_lab.analysis.figures import foveated
-from cips_lab.analysis.figures.foveated import FIXATIONS, SHARES, Foveated, fill, psnr, render_foveated
+from cips_lab.analysis.figures.foveated import FIXATIONS, SHARES, Foveated, barycentric, fill, psnr, render_foveated
 from cips_lab.analysis.subject import Unsuitable
 from cips_lab.networks.coordinates import foveated_pixels, image_grid
 from cips_lab.reporting.figures import drawing
@@ -40,6 +42,16 @@ def test_the_fill_reproduces_a_plane_and_comes_near_to_a_curved_picture(share: f
     torch.testing.assert_close(filled[:2], picture[:2], atol=1e-3, rtol=0)
     coarse = picture.flatten(1)[:, pixels].mean(1)[2]
     assert (filled[2] - picture[2]).square().mean() < 0.005 * (picture[2] - coarse).square().mean()
+
+
+def test_triangles_are_found_as_scipy_finds_them() -> None:
+    points = np.random.default_rng(0).uniform(0, 50, (200, 2))
+    triangles = Delaunay(points)
+    found = barycentric(points, triangles.simplices)
+    assert "_transform" in vars(triangles)  # else SciPy is asked, and it takes longer
+    np.testing.assert_allclose(found, triangles.transform, rtol=1e-6, atol=1e-9)
+    flat = barycentric(np.array([[0.0, 0], [1, 1], [2, 2]]), np.array([[0, 1, 2]]))
+    assert np.isnan(flat[0, :2]).all()
 
 
 def test_beyond_the_given_pixels_their_nearest_colours_go_on() -> None:

@@ -34,7 +34,7 @@ SHARES = (0.05, 0.25, 0.5, 1.0)
 FIXATIONS: tuple[Fixation, ...] = ((0.0, 0.0), (0.5, -0.5))
 REPEATS = 3  # at least, of every time, whose median is told
 SHORT_SECONDS, LONG_SECONDS = 0.1, 4.0  # what is shorter is repeated more often, what is longer not at all
-ASTRAY = 1e-4  # in pixels: how far the fill may take a pixel from its place
+ASTRAY = 1e-3  # in pixels: how far the fill may take a pixel from its place
 FOVEA = 0.25  # radius, in sides of the picture, of what counts as being looked at
 
 
@@ -144,15 +144,31 @@ def _with_corners(places: np.ndarray, values: np.ndarray, height: int, width: in
 def _between(places: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     try:
         from scipy.interpolate import CloughTocher2DInterpolator
+        from scipy.spatial import Delaunay
     except ModuleNotFoundError:
         raise UserError("foveated fills pictures with SciPy's interpolation: pip install 'cips-lab[report]'") from None
-    # Four points of a grid lie on a circle, and Qhull takes twice as long over such. So each moves a little; and what
-    # is asked for moves inwards by more than that, for nothing is known outside of the outermost.
-    moved = places + np.random.default_rng(0).uniform(-ASTRAY, ASTRAY, places.shape)
-    middle = (places.min(0) + places.max(0)) / 2
-    inwards = middle + (wanted - middle) * (1 - 4 * ASTRAY / (places.max(0) - middle))
+    # Four points of a grid lie on a circle, and Qhull takes twice as long over such. So each moves a little, those on
+    # the border along it: triangles that are thinner still would be hard to find.
+    free = (places > 0) & (places < places.max(0))
+    triangles = Delaunay(places + free * np.random.default_rng(0).uniform(-ASTRAY, ASTRAY, places.shape))
+    # SciPy would ask LAPACK for each of them, whose threads make of 0.03 s a second. Should this not be its
+    # attribute any more, it does so again.
+    triangles._transform = barycentric(triangles.points, triangles.simplices)
     # The tolerance is of slopes, in values a pixel: far below a level of 8 bits.
-    return np.asarray(CloughTocher2DInterpolator(moved, values, tol=1e-3)(inwards))
+    return np.asarray(CloughTocher2DInterpolator(triangles, values, tol=1e-3)(wanted))
+
+
+def barycentric(points: np.ndarray, simplices: np.ndarray) -> np.ndarray:
+    """What `scipy.spatial.Delaunay.transform` is in the plane, [S, 3, 2]: T^-1, and below it the last corner r.
+
+    T^-1 (x - r) are the first two barycentric coordinates of x; NaN where a triangle has no area.
+    """
+    corners = points[simplices]
+    ((a, b), (c, d)) = (corners[:, :2] - corners[:, 2:]).transpose(1, 2, 0)
+    determinant = a * d - b * c
+    determinant[np.abs(determinant) < 1e-12 * np.abs(corners).max()] = np.nan
+    inverse = np.stack([np.stack([d, -c], axis=-1), np.stack([-b, a], axis=-1)], axis=1) / determinant[:, None, None]
+    return np.concatenate([inverse, corners[:, 2:]], axis=1)
 
 
 def compute(study: Study, fixations: Sequence[Fixation] = FIXATIONS) -> Foveated:
