@@ -83,7 +83,9 @@ def make_all(figures: list[Figure[Any]], study: Study, folder: Path) -> tuple[li
 
 def made_of(study: Study) -> str:
     """What a figure was computed from, in words."""
-    real = "no real pictures" if study.real is None else f"{study.count} real pictures of {study.source or study.real.location}"
+    real = "no real pictures"
+    if study.real is not None:
+        real = f"{study.count} real pictures of {study.source or study.real.location}"
     return f"{study.count} samples of each model, {real}; features of {study.evaluator.extractor}"
 
 
