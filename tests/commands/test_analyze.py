@@ -20,7 +20,7 @@ from cips_lab.reporting.analyses import read_analyses
 from forked import Python
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-FEW = ("trainer=cpu", "num_samples=24", "seeds=0-2")
+FEW = ("trainer=cpu", "num_samples=8", "seeds=0-2")
 OPTIONS = {"resolution": 16, "z_dim": 8, "w_dim": 8, "mapping_layers": 2}
 
 
