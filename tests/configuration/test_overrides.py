@@ -96,7 +96,7 @@ def test_what_is_no_override(typed: str) -> None:
 def test_groups_are_not_null() -> None:
     with pytest.raises(UserError, match="logger=none leaves it out"):
         literal("train", "logger=null", sweeps=False)
-    with pytest.raises(UserError, match=r"choose data=blue_marble\|folder"):
+    with pytest.raises(UserError, match=r"choose data=avatars\|blue_marble\|folder"):
         literal("evaluate", "data=null", sweeps=False)
 
 
