@@ -13,6 +13,7 @@ from variants import CIPS_CASES, RESOLUTION, build, build_case
 
 from cips_lab.networks.cips import CIPSGenerator, official_widths
 from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.modulated import SILU_GAIN
 from cips_lab.networks.noise import pixel_keys, pixel_noise
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
@@ -206,6 +207,8 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
             return torch.where(y > 0, y, 0.2 * y) * math.sqrt(2)
         if module.activation == "sinrelu":
             return torch.cat([torch.where(y > 0, y, 0.2 * y)[::2], y[1::2].sin()]) * math.sqrt(2)
+        if module.activation == "silu":
+            return y / (1 + (-y).exp()) * SILU_GAIN
         return y.sin()
 
     encoding = []
@@ -214,7 +217,7 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
     if g.encoding.embedding is not None:
         size = g.resolution
         column, row = ((xy.double() + 1) / 2 * (size - 1)).round().clamp(0, size - 1).long().tolist()
-        encoding.append(p(g.encoding.embedding.table)[row * size + column] * g.encoding.embedding.lr_multiplier)
+        encoding.append(p(g.encoding.embedding.filtered())[row * size + column] * g.encoding.embedding.lr_multiplier)
     w = w.double()
     extra = 0.0 if g.style_input is None else p(g.style_input.weight) @ w / math.sqrt(len(w))
     x = layer(g.first, torch.cat(encoding), 0, extra)

@@ -22,7 +22,8 @@ def on_cuda(network: nn.Module) -> Any:
             if parameter is not None:
                 module._parameters[name] = nn.Parameter(parameter.detach().to(CUDA))
         for name, buffer in module._buffers.items():
-            module._buffers[name] = buffer.to(CUDA)
+            if buffer is not None:
+                module._buffers[name] = buffer.to(CUDA)
     return network
 
 

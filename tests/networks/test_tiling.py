@@ -24,7 +24,7 @@ def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tens
     if generator.encoding.embedding is not None:
         embedding = generator.encoding.embedding
         direct = embedding.reads_table_directly()
-        parts.append(embedding.table * embedding.lr_multiplier if direct else embedding(coords))
+        parts.append(embedding.filtered() * embedding.lr_multiplier if direct else embedding(coords))
     rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
     return rgb.unflatten(2, (generator.resolution, generator.resolution))
 

@@ -251,7 +251,7 @@ def reading(data: Foveated) -> str:
         if one.share < 1
     )
     waste = any(one.share < 1 and data.relative(one) > 1 for one in data.pictures)
-    saving = " At this size filling in takes longer than it saves." if waste else ""
+    saving = " At this size filling in can take longer than it saves." if waste else ""
     return (
         f"{data.subject} with the eye at {_named(data.pictures[0].fixation)}: {told}; what was synthesised is exact. "
         f"The time includes filling in; all {data.whole[0].numel():,} pixels take {data.seconds:.2g} s.{saving}"
