@@ -116,7 +116,7 @@ def test_help_teaches(run: Run) -> None:
         (["experiment=debug", "generator=cips_x"], "Could not find 'generator/cips_x'"),
         (
             ["experiment=debug", "generator.activation=relu"],
-            "generator.activation=relu: must be lrelu, sine, siren or sinrelu",
+            "generator.activation=relu: must be lrelu, sine, siren, sinrelu or silu",
         ),
         (["experiment=debug", "resolution=48"], "resolution=48: must be a power of two"),
         (["experiment=debug", "batch_size=9", "trainer=ddp_cpu"], "batch_size=9 .* does not divide among 2 processes"),
