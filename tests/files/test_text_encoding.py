@@ -9,7 +9,16 @@ import cips_lab
 
 SOURCE = Path(cips_lab.__file__).parent
 TEXT = {"read_text", "write_text", "open", "NamedTemporaryFile", "fdopen"}
-BINARY_BY_DEFAULT = {"av", "Image", "zipfile", "archive", "self", "os", "webbrowser", "tifffile"}  # `open` of other things
+BINARY_BY_DEFAULT = {
+    "av",
+    "Image",
+    "zipfile",
+    "archive",
+    "self",
+    "os",
+    "webbrowser",
+    "tifffile",
+}  # `open` of other things
 
 
 def without_encoding(source: str) -> list[int]:
