@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def make(figure: Figure[Any], study: Study, folder: Path) -> Analysis:
         for name, content in files.items():
             with replacing(folder / name) as partial:
                 partial.write_bytes(content)
-        analysis = Analysis(**{**vars(analysis), "seconds": round(time.perf_counter() - began, 1)})
+        analysis = replace(analysis, seconds=round(time.perf_counter() - began, 1))
         write_analysis(folder, analysis)
     return analysis
 
