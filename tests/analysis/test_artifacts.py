@@ -15,7 +15,7 @@ from cips_lab.analysis.cuts import cuts_of, signs_of, turnover
 from cips_lab.analysis.figures import artifacts
 from cips_lab.analysis.picture_spectra import HELD_OUT
 from cips_lab.analysis.subject import Unsuitable
-from cips_lab.analysis.wave_scores import compare, rank_of, scored
+from cips_lab.analysis.wave_scores import compare, dithered, rank_of, scored
 from cips_lab.analysis.wave_sources import GAIN, left_without, shares_of_outputs, smooth
 from cips_lab.metrics.waves import Waves, waves_of
 from cips_lab.networks.cips import CIPSGenerator
@@ -60,6 +60,16 @@ def test_the_score_of_a_set_is_that_of_its_pictures() -> None:
     expected = waves_of(torch.cat(list(ours.real_pictures(20))))
     for column, other in zip(found, expected, strict=True):
         assert torch.equal(column, other)
+
+
+def test_a_dither_is_told_from_a_longer_wave() -> None:
+    """Of 32 pixels: alternating columns (16 cycles), a wave of 8, and alternating rows that are too faint to count."""
+    pixel = torch.arange(32)
+    fast = (100 * (pixel % 2) + 70).expand(3, 32, 32)
+    slow = (127 + 50 * torch.cos(2 * math.pi * pixel / 4)).round().long().expand(3, 32, 32)
+    waves = waves_of(torch.stack([fast, slow, fast.mT, fast]).to(torch.uint8))
+    assert dithered(waves, float(waves.score.min()) - 1, 32) == 0.75
+    assert dithered(waves._replace(score=torch.tensor([9.0, 9.0, 1.0, 9.0])), 6.0, 32) == 0.5
 
 
 # ---------------------------------------------------------------- cuts

@@ -50,6 +50,18 @@ def scored(study: Study, batches: Iterable[Tensor], count: int) -> Waves:
     return Waves(table[:, 0].contiguous(), table[:, 1:3], table[:, 3:].long())
 
 
+def dithered(waves: Waves, limit: float, resolution: int) -> float:
+    """The share of pictures whose wave is above `limit` and alternates from pixel to pixel, along a row or a column.
+
+    Args:
+        waves: of pictures of `resolution` pixels a side, whose highest frequency is resolution / 2 cycles.
+        limit: dB.
+        resolution: pixels a side.
+    """
+    fastest = waves.frequency.abs().amax(dim=1) > resolution / 2 - 0.5
+    return float(((waves.score > limit) & fastest).double().mean())
+
+
 def rank_of(scores: Tensor, real: Tensor) -> float:
     """The chance that one of `scores` [N] lies above one of `real` [M], ties half (Mann and Whitney's U over N M)."""
     ordered = real.sort().values

@@ -16,7 +16,7 @@ from cips_lab.analysis.figure import Figure, Row
 from cips_lab.analysis.picture_spectra import HELD_OUT, REAL
 from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import Subject
-from cips_lab.analysis.wave_scores import Comparison, compare, scored
+from cips_lab.analysis.wave_scores import Comparison, compare, dithered, scored
 from cips_lab.analysis.wave_sources import Source, part_drawn, source_of
 from cips_lab.metrics.waves import Waves, block_side
 from cips_lab.networks.cips import CIPSGenerator
@@ -136,6 +136,7 @@ def numbers(data: ArtifactStudy) -> Row:
             "above_real": found.ranks[name].value,
             "above_real_se": found.ranks[name].se,
             "median_db": float(waves.score.median()),
+            "share_dithered": dithered(waves, found.threshold, data.models[0].images.shape[-1]),
             "frequency_lengths": lengths_of(waves, found.threshold),
         } | _source_numbers(sources.get(name))
     return {
@@ -194,6 +195,9 @@ def reading(data: ArtifactStudy) -> str:
         for name, share in sorted(found.shares.items(), key=lambda item: item[1].value)
     )
     sentences = [f"More wave-like than 95 % of real pictures are ({found.threshold:.1f} dB): {told}."]
+    side = data.models[0].images.shape[-1]
+    fast = ", ".join(f"{name} {dithered(waves, found.threshold, side):.1%}" for name, waves in data.sets.items())
+    sentences.append(f"Of all samples these alternate from pixel to pixel: {fast}.")
     traced = [
         f"{one.subject} " + ", ".join(f"{float(left.median()):.0%} ({part})" for part, left in one.source.left.items())
         for one in data.models
@@ -215,8 +219,9 @@ def draw(data: ArtifactStudy) -> "Drawing":
     import matplotlib.pyplot as plt
 
     columns, lines = SHOWN + 5, len(data.models)
-    figure = plt.figure(figsize=(1.75 * columns, 3.1 + 2.15 * lines), constrained_layout=True)
-    grid = figure.add_gridspec(lines + 1, 1, height_ratios=[2.9, *[2.15] * lines])
+    top = max(2.9, 0.24 * (lines + 3))  # a bar and its name need their height
+    figure = plt.figure(figsize=(1.75 * columns, top + 0.2 + 2.15 * lines), constrained_layout=True)
+    grid = figure.add_gridspec(lines + 1, 1, height_ratios=[top, *[2.15] * lines])
     found = data.compared()
     _draw_scores(figure.add_subfigure(grid[0]), data, found)
     for number, one in enumerate(data.models):
@@ -240,7 +245,9 @@ def _draw_scores(part: Any, data: ArtifactStudy, found: Comparison) -> None:
     curve.axvline(found.threshold, color=FAINT)
     curve.set(xlabel="wave score, dB", ylabel="share of pictures above", yscale="log")
     curve.set_title("Scores (grey line: 95 % of real pictures)", fontsize=9)
-    curve.legend(frameon=False, fontsize=7.5)
+    curve.set_xlim(left=0)
+    entries = None if len(colours) <= len(COLOURS) else curve.lines[:2]  # of many models the bars tell the colours
+    curve.legend(handles=entries, frameon=False, fontsize=7.5, loc="lower left")
     names = list(found.shares)[::-1]
     bars.barh(
         names,
