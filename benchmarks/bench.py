@@ -164,6 +164,17 @@ def iteration_part(experiment: str, overrides: list[str], phase: str, plain: boo
     return part
 
 
+def whole_step_part(overrides: list[str]) -> Part:
+    """A training step of `ffhq_1024` from nothing: networks, optimisers and average are made within it, and R1 too."""
+
+    def part() -> None:
+        iteration = Iteration("ffhq_1024", overrides, plain=False)
+        iteration.r1()
+        iteration.main()
+
+    return part
+
+
 # ---------------------------------------------------------------------------------------------- rows
 
 
@@ -273,6 +284,21 @@ def memory_growth(repeats: int) -> list[Row]:
     return rows
 
 
+def whole_step(repeats: int) -> list[Row]:
+    """All that a training step of 1024 x 1024 pixels needs, width 512, batch 1: weights, moments, average, activations.
+
+    A table of 512 features for each of a million pixels would take 2.1 GB, five times; one of 32 takes a sixteenth.
+    """
+    rows: list[Row] = []
+    for name, overrides in (
+        ("cips, a table of 32 features", ["generator=cips", "model.embedding_features=32"]),
+        ("cips_ne, no table", ["generator=cips_ne"]),
+    ):
+        extra = peak_memory(partial(whole_step_part, [*overrides, "batch_size=1"]))
+        rows.append({"row": f"step of 1024, batch 1, {name}", "extra_mb": extra})
+    return rows
+
+
 def discriminator(repeats: int) -> list[Row]:
     rows = []
     for name, penalty in (("discriminator step 64, batch 4", False), ("R1 64, batch 4", True)):
@@ -347,6 +373,7 @@ ROWS = {
     "foveated": foveated,
     "generator": generator,
     "memory": memory_growth,
+    "whole_step": whole_step,
     "discriminator": discriminator,
     "iteration": iteration,
     "manifolds": manifolds,

@@ -14,9 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from cips_lab.configuration import build, conf_folder
-from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.data.base import BaseDataModule
 from cips_lab.errors import UserError
+from cips_lab.launch.networks import differing_settings
 from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.growth import doublings, grow_discriminator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.processes.layout import check_batch, count_processes
 from cips_lab.training.gan import GAN
@@ -254,8 +256,10 @@ def test_every_experiment_can_be_built(experiment: str) -> None:
             build(config.objective),
             batch_size=config.batch_size,
             micro_batch=config.micro_batch,
+            view=build(config.view),
         )
-    assert gan.generator.resolution == gan.discriminator.resolution == config.resolution
+    assert gan.generator.resolution == config.resolution
+    assert gan.discriminator.resolution == gan.view.size
     for callback in config.callbacks.values():
         assert callback is None or build(callback)
     check_batch(config.batch_size, config.micro_batch, 1)
@@ -313,3 +317,18 @@ def test_every_experiment_takes_every_variant(experiment: str) -> None:
         assert (generator.encoding.embedding is None) == (variant in ("cips_ne", "siren")), variant
         assert (generator.encoding.fourier is None) == (variant == "cips_no_fourier"), variant
         assert generator.width == config.model.width
+
+
+def test_faces_grow_to_1024_by_one_option() -> None:
+    """What `init=` of a run of ffhq_256 needs: a generator that is alike but for the resolution, and can grow."""
+    small = train_config("experiment=ffhq_256", "generator.widths=official")
+    large = train_config("experiment=ffhq_1024", "init=runs/small")
+    settings = [OmegaConf.to_container(cfg.generator, resolve=True) for cfg in (small, large)]
+    assert differing_settings(*settings, "resolution") == ""  # type: ignore[arg-type]
+    generators = [on_meta(cfg.generator) for cfg in (small, large)]
+    assert doublings(*(generator.size for generator in generators)) == 2
+    assert set(generators[0].to_rgb) == {str(i) for i in range(len(generators[0].blocks))}
+    discriminator = on_meta(large.discriminator)
+    with torch.device("meta"):
+        assert grow_discriminator(on_meta(small.discriminator).state_dict(), discriminator)
+    assert discriminator.new_blocks == 2

@@ -10,6 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cips_lab.configuration import conf_folder
+from cips_lab.configuration.overrides import literal
+from cips_lab.configuration.overrides import parsed as parsed_by_hydra
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/**/*.md")])
@@ -41,6 +43,7 @@ def test_there_are_commands_to_check() -> None:
 )
 def test_commands_compose(command: str, arguments: list[str]) -> None:
     overrides = [argument for argument in arguments if re.match(r"[^-].*=", argument) and "..." not in argument]
+    overrides = [text if parsed_by_hydra(text) else literal(command, text, sweeps=False) for text in overrides]
     parsed = OverridesParser.create().parse_overrides(overrides)
     folder, name = conf_folder() / FOLDERS.get(command, ""), OTHERS.get(command, command)
     assert (folder / f"{name}.yaml").is_file()

@@ -28,7 +28,7 @@ from cips_lab.reporting.figures import drawing
 class Planted:
     """A "generator" of a known function of the coordinate."""
 
-    resolution = 16
+    resolution = side = 16
 
     def render(self, w: Tensor, grid: Tensor) -> Tensor:
         x, y = grid.unbind(-1)

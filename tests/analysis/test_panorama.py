@@ -9,19 +9,22 @@ from cips_lab.analysis.figures.panorama import (
     FRAMES,
     SIDE_BY_SIDE,
     SWUNG,
+    TURN,
+    TURN_BLENDED,
     WAYS,
     WIDE,
     WIDE_BLENDED,
     Panorama,
-    anchor_columns,
-    blended_styles,
-    render_blended,
+    seam_around,
     seam_of,
     swinging_grid,
     wide_grid,
 )
 from cips_lab.analysis.subject import Unsuitable
 from cips_lab.networks.coordinates import image_grid
+from cips_lab.render import blending
+from cips_lab.render.blending import anchor_columns, blended_styles, render_blended
+from cips_lab.render.pictures import quantize
 from cips_lab.reporting.figures import drawing
 
 
@@ -64,7 +67,7 @@ def test_every_pixel_has_its_own_style(monkeypatch: pytest.MonkeyPatch) -> None:
     for column in range(10):
         alone = generator.render(styles[column : column + 1], grid[:, column : column + 1])[0]
         torch.testing.assert_close(found[..., column : column + 1], alone, atol=1e-4, rtol=1e-4)
-    monkeypatch.setattr(panorama, "BAND_STYLES", 2 * styles.numel())
+    monkeypatch.setattr(blending, "BAND_STYLES", 2 * styles.numel())
     torch.testing.assert_close(render_blended(generator, styles, grid), found, atol=1e-5, rtol=1e-5)
 
 
@@ -108,6 +111,32 @@ def test_what_is_told(computed: list[Panorama]) -> None:
     assert len(panorama.rows(computed)) == 2 * len(WAYS)
     assert set(panorama.numbers(computed)["seam"]["cips_ne"]) == set(WAYS)
     assert "cips_ne " in panorama.reading(computed)
+
+
+def test_a_model_of_the_cylinder_shows_whole_turns() -> None:
+    models = [subject("cips", label="plane"), subject("cips", label="around", surface="cylinder", turns=3)]
+    found = panorama.compute(study(*models, real=False))
+    assert [one.way for one in found] == [*WAYS, TURN, TURN_BLENDED]
+    turn, blended = found[-2:]
+    assert turn.image.shape == blended.image.shape == (3, 16, 45)
+    frame = quantize(
+        models[1].generator.render(study(models[1], real=False).styles(models[1], [0]), image_grid(16, 16))
+    )
+    # Three frames around, of 15 columns each: the middle of the turn is a frame's middle.
+    assert (turn.image[..., 15:30].int() - frame[0, ..., :15].int()).abs().max() <= 1
+    assert turn.seam < 2
+    assert blended.seam < 2
+    assert (turn.image[..., 0] - blended.image[..., 0]).abs().max() <= 1
+    with drawing("test"):
+        panorama.draw(found)
+    assert "where its turn closes" in panorama.reading(found)
+
+
+def test_a_planted_seam_of_a_turn_is_measured() -> None:
+    ramp = torch.arange(32.0).expand(3, 5, 32)
+    assert seam_around(ramp) == pytest.approx(31)
+    there_and_back = torch.cat([ramp, ramp.flip(-1)], dim=-1)
+    assert seam_around(there_and_back) == pytest.approx(0)
 
 
 def test_unsuitable() -> None:

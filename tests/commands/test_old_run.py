@@ -1,4 +1,4 @@
-"""A run folder of an earlier version (tests/data/old_run): used and continued, with the bits that it had then."""
+"""A run folder of an earlier version (tests/data/old_run): used and continued, with the numbers that it had then."""
 
 import csv
 import json
@@ -29,10 +29,11 @@ COMMAND = [
     "metrics.kid_subset_size=50",
     "schedule.total_kimg=0.08",
 ]
-# Where the fixture was made; elsewhere float sums may have another order.
+# Where the fixture was made; elsewhere float sums may have another order. Even among processors of this kind two
+# differed, by 2.4e-7, in the code that made it as in today's.
 MADE_WITH = ("2.14.1", "x86_64", "AVX512")
 HERE = (torch.__version__.partition("+")[0], platform.machine(), torch.backends.cpu.get_cpu_capability())
-TOLERANCE = 0.0 if HERE == MADE_WITH else 1e-4
+TOLERANCE = 2e-6 if HERE == MADE_WITH else 1e-4
 OF_THE_MACHINE = ("sec_per_kimg", "peak_memory_gb", "jobs")  # columns; the folder was called otherwise
 
 
@@ -73,7 +74,7 @@ def test_it_is_used(run: Run, old: Path) -> None:
         np.asarray(Image.open(path), np.int64) for path in (old.parents[1] / "out.png", OLD / "synthesized.png")
     )
     assert ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() <= (TOLERANCE > 0)  # a level, where sums have another order
+    assert np.abs(ours - theirs).max() <= 1  # a level, where sums have another order
     found, expected = (list(csv.DictReader(path.open())) for path in (old / "table.csv", OLD / "table.csv"))
     assert [row["variant"] for row in found] == [row["variant"] for row in expected]
     for one, other in zip(found, expected, strict=True):

@@ -200,3 +200,29 @@ def test_one_drawing_for_all(weights: Path) -> None:
     assert torch.equal(batch, quantize(generator.synthesize_native(w)))
     (oblong,) = samples(generator, [torch.tensor([4, 9])], "cpu", 0.6, [9, 11])
     assert torch.equal(oblong, quantize(generator.render(w, grid)))
+
+
+def test_style_mixing(run: Run, weights: Path, tmp_path: Path) -> None:
+    """The usual grid: pictures above and on the left as they are, and each with layers of each."""
+    result = run("synthesize", f"ckpt={weights}", "mix=3-4,7:layers=0-2", "output=mixed.png")
+    assert result.returncode == 0, result.stderr
+    side = load_generator(weights).side
+    sheet = np.asarray(Image.open(tmp_path / "mixed.png"))
+    assert sheet.shape == (3 * side, 2 * side, 3)
+    plain = run("synthesize", f"ckpt={weights}", "seeds=[7,3,4]", "columns=1", "output=plain.png")
+    assert plain.returncode == 0, plain.stderr
+    alone = np.asarray(Image.open(tmp_path / "plain.png")).astype(int)
+    assert (sheet[:side, :side] == 255).all()
+    assert np.abs(sheet[:side, side:] - alone[:side]).max() <= 1
+    assert np.abs(sheet[side:, :side] - alone[side:]).max() <= 1
+    mixed = sheet[side : 2 * side, side:].astype(int)
+    assert np.abs(mixed - alone[:side]).max() > 1
+    assert np.abs(mixed - alone[side : 2 * side]).max() > 1
+    folder = run("synthesize", f"ckpt={weights}", "mix=3,7:layers=0-2", "output=folder")
+    assert folder.returncode == 0, folder.stderr
+    written = np.asarray(Image.open(tmp_path / "folder" / "seed000003-000007.png"))
+    assert np.abs(written - mixed).max() <= 1
+    for wrong, told in [("mix=3-7", "expected SEEDS,SEEDS"), ("mix=3,7:layers=0-99", "this generator's are 0-")]:
+        refused = run("synthesize", f"ckpt={weights}", wrong)
+        assert refused.returncode == 2
+        assert told in refused.stderr

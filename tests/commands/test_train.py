@@ -118,7 +118,7 @@ def test_help_teaches(run: Run) -> None:
             ["experiment=debug", "generator.activation=relu"],
             "generator.activation=relu: must be lrelu, sine, siren, sinrelu or silu",
         ),
-        (["experiment=debug", "resolution=48"], "resolution=48: must be a power of two"),
+        (["experiment=debug", "resolution=50"], "resolution=50: must be a power of two"),
         (["experiment=debug", "batch_size=9", "trainer=ddp_cpu"], "batch_size=9 .* does not divide among 2 processes"),
         (["experiment=debug", "batch_size=8", "micro_batch=3"], "micro_batch=3 does not divide the 8 images"),
         (["data.path={empty}", "resolution=16"], "empty"),
@@ -173,7 +173,7 @@ def test_init_starts_from_other_weights_and_refuses_another_generator(run: Run, 
     result = run("train", *short, "name=z", "generator.width=8", "resolution=32")
     assert result.returncode == 2
     assert "init=runs/x is another generator" in result.stderr
-    assert "resolution is 16 there and 32 here" in result.stderr
+    assert "which cannot grow from 16 to 32: width is 16 there and 8 here" in result.stderr
     assert "width is 16 there and 8 here" in result.stderr
     assert "blocks" not in result.stderr, "what differs by its settings is not told by a parameter's name"
 

@@ -100,7 +100,7 @@ def test_advice_names_what_there_is() -> None:
         (
             "train",
             "resolution=16.0",
-            "must be a power of two of at least 8, such as 64; type resolution=16",
+            "of multiples of one, such as [128,256]; type resolution=16",
         ),
         ("train", "resolution=100", "resolution=100: must be a power of two of at least 8, such as 64"),
         ("train", "trainer.accelerator=tpu", "trainer.accelerator=tpu: must be auto, cpu, gpu, cuda or mps"),
@@ -204,9 +204,9 @@ def test_schedules_that_mean_something(value: str) -> None:
 
 def test_networks_of_different_sizes() -> None:
     (line,) = found("train", "generator.resolution=32", "data.resolution=32")
-    assert line.startswith(
-        "generator.resolution=32, discriminator.resolution=256, data.resolution=32: must be the same"
-    )
+    assert line.startswith("generator.resolution=32, view.resolution=256, data.resolution=32: must be the same")
+    (line,) = found("train", "resolution=32", "discriminator.resolution=64")
+    assert line.startswith("discriminator.resolution=64, view.size=32: must be the same; set them all by view.size=N")
 
 
 def test_what_another_option_refers_to_is_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from cips_lab.configuration import conf_folder, primary_file
 from cips_lab.configuration.help import help_text, options_in
 from cips_lab.configuration.known import choices
 from cips_lab.configuration.options import COMMANDS, GROUPS
+from cips_lab.configuration.overrides import literal, parsed
 
 SPREAD = re.compile(r"\s+")
 
@@ -58,7 +59,9 @@ def test_it_fits_and_its_examples_compose(command: str) -> None:
         given = [argument for argument in shlex.split(arguments) if not argument.startswith("--")]
         single = [re.sub(r"=(\w+),[\w,]+$", r"=\1", argument) for argument in given]  # the first of a sweep's values
         with initialize_config_dir(str(primary_file(name).parent), version_base="1.3"):
-            compose(name, single, return_hydra_config=True)
+            compose(
+                name, [a if parsed(a) else literal(name, a, sweeps=False) for a in single], return_hydra_config=True
+            )
 
 
 def test_tabulate_is_no_group_of_train() -> None:

@@ -41,7 +41,7 @@ def land() -> np.ndarray:
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, Split], np.ndarray]:
     cache = tmp_path_factory.mktemp("cache")
-    return lambda resolution, split: load_tiles(resolution, split, cache)
+    return lambda resolution, split, *_: load_tiles(resolution, split, cache)
 
 
 def at(latitude: float, longitude: float) -> tuple[int, int]:
@@ -167,11 +167,11 @@ def test_building_twice_gives_the_same_bytes(tiles: Callable[[int, Split], np.nd
 
 
 def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: np.full((2, 3, 8, 8), 7, np.uint8))
+    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split, *_: np.full((2, 3, 8, 8), 7, np.uint8))
     assert (load_tiles(8, "train", tmp_path) == 7).all()
-    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: pytest.fail("built again"))
+    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split, *_: pytest.fail("built again"))
     assert (load_tiles(8, "train", tmp_path) == 7).all()
-    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: np.full((2, 3, 8, 8), 9, np.uint8))
+    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split, *_: np.full((2, 3, 8, 8), 9, np.uint8))
     monkeypatch.setattr(blue_marble, "MIN_LAND", 0.5)
     assert (load_tiles(8, "train", tmp_path) == 9).all()  # another recipe, another file
 
@@ -181,7 +181,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
         file.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: np.zeros((2, 3, 8, 8), np.uint8))
+    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split, *_: np.zeros((2, 3, 8, 8), np.uint8))
     monkeypatch.setattr(np, "save", fail_half_way)
     with pytest.raises(UserError, match=r"paths\.cache=.*disk full"):
         load_tiles(8, "train", tmp_path)
@@ -202,7 +202,7 @@ def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: np.zeros((2, 3, 8, 8), np.uint8))
+    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split, *_: np.zeros((2, 3, 8, 8), np.uint8))
     load_tiles(8, "train", tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:200])
@@ -211,7 +211,7 @@ def test_a_damaged_cache_file_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_cache_that_cannot_be_written_names_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split: np.zeros((2, 3, 8, 8), np.uint8))
+    monkeypatch.setattr(blue_marble, "build_tiles", lambda resolution, split, *_: np.zeros((2, 3, 8, 8), np.uint8))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"paths\.cache="):
         load_tiles(8, "train", tmp_path / "file" / "cache")
@@ -225,7 +225,7 @@ def test_the_cache_folder_is_the_argument_then_the_variable_then_home(monkeypatc
     assert blue_marble.cache_folder() == Path.home() / ".cache" / "cips_lab"
 
 
-@pytest.mark.parametrize("resolution", [512, 48])
+@pytest.mark.parametrize("resolution", [512, 50])
 def test_other_resolutions_are_refused(tmp_path: Path, resolution: int) -> None:
     with pytest.raises(UserError, match=f"resolution={resolution}"):
         load_tiles(resolution, "train", tmp_path)

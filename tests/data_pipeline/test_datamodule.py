@@ -15,7 +15,8 @@ from pictures import random_picture
 from torch import Tensor
 
 from cips_lab.data import blue_marble
-from cips_lab.data.datamodule import BaseDataModule, BlueMarbleDataModule, ImageDataModule
+from cips_lab.data.base import BaseDataModule
+from cips_lab.data.datamodule import BlueMarbleDataModule, ImageDataModule
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.errors import UserError
 
@@ -34,7 +35,7 @@ def folder_module(path: Path, num_workers: int | None = 0) -> BaseDataModule:
 
 @pytest.fixture
 def few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(resolution: int, split: str) -> np.ndarray:
+    def build(resolution: int, split: str, *_: object) -> np.ndarray:
         size = (20 if split == "train" else 4, 3, resolution, resolution)
         return np.random.default_rng(len(split)).integers(0, 256, size, dtype=np.uint8)
 

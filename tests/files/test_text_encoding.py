@@ -15,6 +15,7 @@ BINARY_BY_DEFAULT = {
     "zipfile",
     "archive",
     "self",
+    "source",
     "os",
     "webbrowser",
     "tifffile",

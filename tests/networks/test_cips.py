@@ -134,16 +134,16 @@ def test_tiles_of_any_size(case: str, height: int, width: int, tile: int) -> Non
 @torch.no_grad()
 def test_forward_is_synthesis_on_the_native_grid(case: str) -> None:
     generator = build_case(case)
-    size = generator.resolution
-    seeds = SEEDS[: 2 if size == RESOLUTION else 1]
+    size = generator.size
+    seeds = SEEDS[: 2 if max(size) < 32 else 1]
     z = torch.randn(len(seeds), generator.z_dim)
     w = generator.mapping(z)
-    grid = image_grid(size, size)
+    grid = image_grid(*size)
     images = generator(z, seeds)
-    assert images.shape == (len(z), 3, size, size)
+    assert images.shape == (len(z), 3, *size)
     assert images.dtype == torch.float32
     colours = generator.synthesis(w, grid.view(-1, 2), seeds)
-    close(images, torch.stack([colours[..., c].view(len(z), size, size) for c in range(3)], dim=1))
+    close(images, torch.stack([colours[..., c].view(len(z), *size) for c in range(3)], dim=1))
     close(generator.render(w, grid, noise_seed=seeds), images)
     close(generator.synthesize_native(w, seeds), images)
     trained = generator.train()(z, seeds)
@@ -202,7 +202,8 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
         y = y * math.sqrt(2) if module.activation == "siren" else y
         y = y + p(module.linear.bias) + extra
         if g.noise:
-            y = y + p(module.noise_strength) * pixel_noise(pixel_keys(xy[None], g.resolution), index, seed).double()
+            here = xy if g.period is None else torch.stack([(xy[0] + 1) % g.period - 1, xy[1]])
+            y = y + p(module.noise_strength) * pixel_noise(pixel_keys(here[None], g.resolution), index, seed).double()
         if module.activation == "lrelu":
             return torch.where(y > 0, y, 0.2 * y) * math.sqrt(2)
         if module.activation == "sinrelu":
@@ -213,11 +214,24 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
 
     encoding = []
     if g.encoding.fourier is not None:
-        encoding.append((p(g.encoding.fourier.weight) @ xy.double() + p(g.encoding.fourier.bias)).sin())
+        place = xy.double()
+        if g.period is not None:  # on a circle as long as the turn
+            angle, radius = 2 * math.pi * place[0] / g.period, g.period / (2 * math.pi)
+            place = torch.stack([radius * angle.cos(), radius * angle.sin(), place[1]])
+        encoding.append((p(g.encoding.fourier.weight) @ place + p(g.encoding.fourier.bias)).sin())
     if g.encoding.embedding is not None:
-        size = g.resolution
-        column, row = ((xy.double() + 1) / 2 * (size - 1)).round().clamp(0, size - 1).long().tolist()
-        encoding.append(p(g.encoding.embedding.filtered())[row * size + column] * g.encoding.embedding.lr_multiplier)
+        table = g.encoding.embedding
+        row = int(((xy[1].double() + 1) / 2 * (table.rows - 1)).round().clamp(0, table.rows - 1))
+        if g.period is None:
+            column = int(((xy[0].double() + 1) / 2 * (table.columns - 1)).round().clamp(0, table.columns - 1))
+            found = p(table.filtered())[row * table.columns + column]
+        else:
+            position = float(xy[0].double() + 1) / g.period * table.columns
+            first = math.floor(position + 1e-5)
+            several = p(table.filtered()).view(table.rows, table.columns, -1)[row]
+            share = max(0.0, position - first)
+            found = several[first % table.columns] * (1 - share) + several[(first + 1) % table.columns] * share
+        encoding.append(found * table.lr_multiplier)
     w = w.double()
     extra = 0.0 if g.style_input is None else p(g.style_input.weight) @ w / math.sqrt(len(w))
     x = layer(g.first, torch.cat(encoding), 0, extra)
@@ -236,8 +250,8 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
 @pytest.mark.parametrize("case", [case for case in CIPS_CASES if case != "official_lookup"])
 def test_every_variant_is_its_formula(case: str) -> None:
     s = scene(case)
-    grid = image_grid(s.generator.resolution, s.generator.resolution)
-    points = torch.stack([grid[0, 0], grid[2, 7], grid[-1, 3], torch.tensor([-1.3, 1.25])])
+    grid = image_grid(*s.generator.size)
+    points = torch.stack([grid[0, 0], grid[2, 7], grid[-1, 3], torch.tensor([-1 - 4 / 15, 1.25])])
     with torch.no_grad():
         actual = s.generator.synthesis(s.w, points, SEEDS)
     for sample in range(BATCH):
@@ -297,7 +311,12 @@ def test_official_widths() -> None:
     ("options", "named"),
     [
         ({"resolution": 4}, "resolution"),
-        ({"resolution": 24}, "resolution"),
+        ({"resolution": 18}, "resolution"),
+        ({"resolution": [64, 72]}, "resolution"),
+        ({"surface": "sphere"}, "surface"),
+        ({"surface": "cylinder", "turns": 0}, "turns"),
+        ({"embedding": {"features": 2, "frames": 1}}, r"embedding\.frames must be a cylinder's"),
+        ({"surface": "cylinder", "turns": 3, "embedding": {"features": 2, "frames": 4}}, r"frames must be 1 to 3"),
         ({"resolution": 0}, "resolution"),
         ({"resolution": -16}, "resolution"),
         ({"resolution": 2048, "widths": "official"}, "widths"),
@@ -342,7 +361,9 @@ def test_beyond_the_training_square(case: str) -> None:
     assert bool(s.generator.render(s.w, grid, noise_seed=SEEDS).isfinite().all())
     if s.generator.encoding.embedding is not None:
         embedding = s.generator.encoding.embedding
-        assert torch.equal(embedding(grid), embedding(grid.clamp(-1, 1)))
+        around = s.generator.period is not None  # x goes on for ever, and y does not
+        inside = torch.stack([grid[..., 0] if around else grid[..., 0].clamp(-1, 1), grid[..., 1].clamp(-1, 1)], dim=-1)
+        assert torch.equal(embedding(grid), embedding(inside))
 
 
 @torch.no_grad()

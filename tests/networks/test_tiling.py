@@ -12,6 +12,7 @@ from variants import CIPS_CASES, build_case
 from cips_lab.networks import tiling
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
+from cips_lab.networks.encoding import Inputs
 from cips_lab.networks.tiling import choose_tile, synthesize_tiled, tiles_of
 
 KEEP, RECOMPUTE = 2**40, 0
@@ -26,7 +27,7 @@ def all_at_once(generator: CIPSGenerator, w: Tensor, noise_seed: Tensor) -> Tens
         direct = embedding.reads_table_directly()
         parts.append(embedding.filtered() * embedding.lr_multiplier if direct else embedding(coords))
     rgb = generator.run(generator.program(w), torch.cat(parts, dim=-1), coords, noise_seed)
-    return rgb.unflatten(2, (generator.resolution, generator.resolution))
+    return rgb.unflatten(2, generator.size)
 
 
 def gradients(
@@ -48,7 +49,7 @@ def test_gradients_of_every_parameter_are_the_untiled_ones(
     z = torch.randn(3, generator.z_dim, generator=torch.Generator().manual_seed(1))
     seeds = torch.tensor([5, 6, 7])
     image, expected = gradients(generator, lambda w: all_at_once(generator, w, seeds), z)
-    pixels = generator.resolution**2
+    pixels = len(generator.native_coords)
     for tile in (None, pixels // 4, 100 if pixels < 1000 else 3000):
         tiled, actual = gradients(generator, lambda w, t=tile: generator.synthesize_native(w, seeds, tile=t), z)  # type: ignore[misc]
         assert float((tiled - image).abs().max()) <= 1e-5 * float(image.abs().max())
@@ -101,39 +102,114 @@ def test_styles_by_pixel(case: str) -> None:
     w = generator.mapping(z)
     grid = image_grid(9, 13)
     coords = grid.view(-1, 2)
-    constant = w[:2, None, :].expand(-1, len(coords), -1)
+    constant = w[:2, None, None, :].expand(-1, 1, len(coords), -1)
     torch.testing.assert_close(
         generator.synthesis(constant, coords), generator.synthesis(w[:2], coords), atol=1e-5, rtol=1e-4
     )
     # From style 0 on the left to style 1 on the right: each pixel is that of its own style, synthesised alone.
     share = torch.linspace(0, 1, 13).repeat(9)[:, None]
-    blended = (w[0] + share * (w[1] - w[0]))[None]
+    blended = (w[0] + share * (w[1] - w[0]))[None, None]
     picture = generator.synthesis(blended, coords)
     for pixel in (0, 6, 12, 60, 116):
-        alone = generator.synthesis(blended[:, pixel], coords[pixel : pixel + 1])
+        alone = generator.synthesis(blended[:, 0, pixel], coords[pixel : pixel + 1])
         torch.testing.assert_close(picture[:, pixel], alone[:, 0], atol=1e-5, rtol=1e-4)
-    rendered = generator.render(blended.view(1, 9, 13, -1), grid, tile=20)
+    rendered = generator.render(blended.view(1, 1, 9, 13, -1), grid, tile=20)
     torch.testing.assert_close(rendered, picture.mT.unflatten(2, (9, 13)), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"\[B, 1 or L, 9, 13, w_dim\]"):
+        generator.render(blended.view(1, 1, 13, 9, -1), grid)
+
+
+@pytest.mark.parametrize("case", ["cips", "cips_base+noise", "cips_residual", "unmodulated+noise"])
+@torch.no_grad()
+def test_styles_by_layer(case: str) -> None:
+    """One style in all layers is that style; another one in the last layers leaves the first ones' results alone."""
+    generator = build_case(case)
+    w = generator.mapping(torch.randn(4, generator.z_dim, generator=torch.Generator().manual_seed(2)))
+    layers, coords = generator.num_layers, image_grid(5, 7).view(-1, 2)
+    picture = generator.synthesis(w[:2], coords)
+    same = w[:2, None].expand(-1, layers, -1)
+    torch.testing.assert_close(generator.synthesis(same, coords), picture)
+    torch.testing.assert_close(
+        generator.synthesis(same[:, :, None].expand(-1, -1, 35, -1), coords), picture, atol=1e-5, rtol=1e-4
+    )
+    rendered = generator.render(same[:, :, None, None].expand(-1, -1, 5, 7, -1), image_grid(5, 7), tile=9)
+    torch.testing.assert_close(rendered, picture.mT.unflatten(2, (5, 7)), atol=1e-5, rtol=1e-4)
+    if generator.first.linear.affine is None:  # the style enters once, before the first layer
+        mixed = generator.mix(w[:2], w[2:], 1)
+        torch.testing.assert_close(generator.synthesis(mixed, coords), picture)
+        return
+    mixed = generator.mix(w[:2], w[2:], 3)
+    own = generator.program(w[:2]).blocks, generator.program(w[2:]).blocks
+    program = generator.program(w[:2])
+    by_hand = program._replace(blocks=[own[0][0], *own[1][1:]])  # layers 1 and 2, and 3 to the last
+    expected = generator.run(by_hand, generator.encoding(coords), coords)
+    torch.testing.assert_close(generator.synthesis(mixed, coords).mT, expected)
+    assert float((expected.mT - picture).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "case", ["cips+noise", "cips_ne", "cips_lowpass", "slow_table", "cylinder+noise", "rectangle+noise"]
+)
+@pytest.mark.parametrize("budget", [KEEP, RECOMPUTE], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("shared", [False, True], ids=["by sample", "shared"])
+def test_gradients_at_coordinates_of_each_sample(
+    case: str, budget: int, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of patches anywhere: the image and every gradient of one ordinary graph, the table's sparse one too."""
+    monkeypatch.setattr(tiling, "KEEP_BYTES", budget)
+    generator = build_case(case).train()
+    z = torch.randn(3, generator.z_dim, generator=torch.Generator().manual_seed(1))
+    seeds = torch.tensor([5, 6, 7])
+    coords = torch.rand(3, 6, 9, 2, generator=torch.Generator().manual_seed(4)) * 2.2 - 1.1
+    coords = coords[0] if shared else coords
+    image, expected = gradients(generator, lambda w: generator.synthesize_at_once(w, seeds, coords), z)
+    for tile in (None, 17, "auto"):
+        tiled, actual = gradients(generator, lambda w, t=tile: generator.synthesize_at(w, coords, seeds, tile=t), z)  # type: ignore[misc]
+        assert float((tiled - image).abs().max()) <= 1e-5 * float(image.abs().max())
+        for (name, _), a, b in zip(generator.named_parameters(), actual, expected, strict=True):
+            assert not a.is_sparse
+            tolerance = 1e-5 if b.dim() > 0 else 1e-4
+            assert float((a - b).norm()) <= tolerance * float(b.norm()), (name, tile)
+
+
+def test_shared_coordinates_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = build_case("cips")
+    shapes = []
+    encode = generator.encoding.encode
+
+    def recording(coords: Tensor, inputs: list[Inputs]) -> Tensor:
+        shapes.append(tuple(coords.shape))
+        return encode(coords, inputs)
+
+    monkeypatch.setattr(generator.encoding, "encode", recording)
+    w = generator.mapping(torch.randn(3, generator.z_dim))
+    grid = image_grid(4, 5)
+    generator.synthesize_at(w, grid, tile=None)
+    generator.synthesize_at(w, grid.expand(3, -1, -1, -1), tile=None)
+    assert shapes == [(20, 2), (3, 20, 2)]
 
 
 def test_styles_by_pixel_have_gradients() -> None:
     generator = build_case("cips")
     coords = image_grid(3, 5).view(-1, 2)
     w = generator.mapping(torch.randn(2, generator.z_dim))
-    by_pixel = w[:, None].expand(-1, 15, -1).detach().clone().requires_grad_(True)
+    by_pixel = w[:, None, None].expand(-1, 1, 15, -1).detach().clone().requires_grad_(True)
     target = torch.randn(2, 15, 3)
     (generator.synthesis(by_pixel, coords) * target).sum().backward()
     one = w.detach().clone().requires_grad_(True)
     (generator.synthesis(one, coords) * target).sum().backward()
     assert by_pixel.grad is not None
     assert one.grad is not None
-    torch.testing.assert_close(by_pixel.grad.sum(1), one.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(by_pixel.grad.sum((1, 2)), one.grad, atol=1e-4, rtol=1e-4)
 
 
 def test_wrong_styles_are_refused() -> None:
     generator = build_case("cips")
-    with pytest.raises(ValueError, match="w must be"):
-        generator.synthesis(torch.randn(2, 7, generator.w_dim), image_grid(3, 3).view(-1, 2))
+    coords = image_grid(3, 3).view(-1, 2)
+    layers, size = generator.num_layers, generator.w_dim
+    for shape in [(2, layers + 1, size), (2, size + 1), (2, 2, 9, size), (2, 1, 8, size), (2, 1, 3, 3, size)]:
+        with pytest.raises(ValueError, match="styles must be"):
+            generator.synthesis(torch.randn(shape), coords)
 
 
 @given(pixels=st.integers(1, 500), tile=st.integers(1, 600))

@@ -45,6 +45,16 @@ CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "unmodulated+noise": ("cips", {"modulation": False, "noise": True}),
     "sinrelu": ("cips", {"activation": "sinrelu"}),
     "slow_table": ("cips", {"embedding": {"features": 16, "std": 0.5, "lr_multiplier": 0.1}}),
+    "rectangle+noise": ("cips", {"resolution": [24, 16], "noise": True}),
+    "cylinder+noise": ("cips", {"surface": "cylinder", "turns": 3, "noise": True}),
+    "cylinder_coarse": (
+        "cips_lowpass",
+        {
+            "surface": "cylinder",
+            "turns": 4,
+            "embedding": {"features": 16, "frames": 2, "std": 0.5, "lr_multiplier": 0.5, "lowpass": 1.0},
+        },
+    ),
     "official_lookup": ("cips", {"embedding_lookup": "official"}),
     "official_widths": (
         "cips_residual",

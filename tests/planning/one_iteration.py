@@ -40,7 +40,7 @@ class Data(pl.LightningDataModule):
         super().__init__()
         self.loader = DataLoader(Grey(2 * batch_size, size), batch_size)
 
-    def configure(self, **share: int) -> None:
+    def configure(self, **share: object) -> None:
         pass
 
     def train_dataloader(self) -> DataLoader:
@@ -56,7 +56,7 @@ def train(cfg: DictConfig, untiled: bool) -> None:
         micro_batch=cfg.micro_batch,
     )
     if untiled:
-        gan._synthesize = gan.generator.synthesize_at_once
+        gan._native = gan.generator.synthesize_at_once
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=cfg.trainer.precision,

@@ -89,7 +89,8 @@ def test_a_rehearsal_on_real_tensors_finds_the_same() -> None:
         gan.set_the_stage()
         assert plan.tiled is not None
         tile = plan.tiled.tile
-        found = gan.rehearse(lambda w, seed: gan.generator.synthesize_native(w, seed, tile), tile)
+        at = gan.generator.synthesize_at
+        found = gan.rehearse(lambda w, seed: gan.generator.synthesize_native(w, seed, tile), at, tile)
     assert found == plan.tiled
 
 
@@ -256,3 +257,24 @@ def test_memory_beside_what_a_real_iteration_takes(mode: str, sizes: tuple[str, 
         f"measured {measured / 2**20:.1f} MiB: {iteration.peak_bytes / measured - 1:+.1%}"
     )
     assert iteration.peak_bytes == pytest.approx(measured, rel=0.2)
+
+
+def test_a_patch_costs_its_share_of_the_pixels() -> None:
+    """And of a rectangle, those of both sides; frames of a cylinder are encoded for each sample, and cost no less."""
+    whole, patch = (make_plan(composed(*SMALL, *more)) for more in ([], ["view=patch", "view.size=8"]))
+    assert whole.tiled is not None
+    assert patch.tiled is not None
+    assert (whole.resolution, whole.shown, patch.resolution, patch.shown) == (16, 16, 16, 8)
+    assert patch.tiled.flops["generator step"] < 0.4 * whole.tiled.flops["generator step"]
+    assert patch.discriminator_forward < 0.4 * whole.discriminator_forward
+    assert patch.generator_forward == whole.generator_forward  # of a whole picture
+    wide = make_plan(composed(*SMALL, "resolution=[16,32]"))
+    assert wide.tiled is not None
+    assert wide.resolution == (16, 32)
+    assert wide.discriminator_forward == pytest.approx(2 * whole.discriminator_forward, rel=0.05)
+    assert wide.tiled.flops["generator step"] == pytest.approx(2 * whole.tiled.flops["generator step"], rel=0.1)
+    around = make_plan(composed(*SMALL, "view=cylinder", "generator.surface=cylinder"))
+    assert around.tiled is not None
+    assert around.tiled.flops["generator step"] >= whole.tiled.flops["generator step"]
+    any_size = make_plan(composed(*SMALL, "view=anyres", "discriminator.told=where_and_scale"))
+    assert any_size.discriminator_forward > whole.discriminator_forward  # three more channels

@@ -53,6 +53,18 @@ def test_a_new_option_is_noticed_and_counts_as_another_result() -> None:
     assert differences({"seed": 0}, {"seed": 0, "of_tomorrow": 1}, RESULT) == {"of_tomorrow": ("absent", 1)}
 
 
+def test_runs_of_before_there_were_maps_are_of_blue_marble() -> None:
+    tiles = {"_target_": "cips_lab.data.datamodule.BlueMarbleDataModule", "flip": True}
+    today = tiles | {"map": "blue_marble", "span": None}
+    assert differences({"data": tiles}, {"data": today}, *Effect) == {}
+    assert differences({"data": tiles}, {"data": today | {"map": "etopo"}}, RESULT) == {
+        "data.map": ("blue_marble", "etopo")
+    }
+    assert differences({"data": tiles}, {"data": today | {"span": 128}}, RESULT) == {"data.span": (None, 128)}
+    folder = {"_target_": "cips_lab.data.datamodule.ImageDataModule", "flip": True}
+    assert not {"data.map", "data.span"} & settings_of_variant({"data": folder}).keys()
+
+
 def test_every_line_is_of_an_option_that_there_is_or_was() -> None:
     names = set(itertools.chain.from_iterable(flatten(settings(choice)) for choice in CHOICES))
     unused = [line.name for line in TABLE if not any(f"{name}.".startswith(f"{line.name}.") for name in names)]

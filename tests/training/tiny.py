@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from cips_lab.callbacks.stop import StopAtTotal
-from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.data.base import BaseDataModule
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator

@@ -45,7 +45,7 @@ def parts_of(encoding: PositionalEncoding) -> dict[str, EncodingPart]:
 @torch.no_grad()
 def maps_of(subject: Subject, encoding: PositionalEncoding, resolution: int | None = None) -> list[EncodingMap]:
     """Each part's values on a square grid of the training square, native by default."""
-    side = resolution or subject.generator.resolution
+    side = resolution or subject.generator.side
     grid = image_grid(side, side, device=next(encoding.parameters()).device).view(-1, 2)
     return [
         EncodingMap(subject.label, name, part(grid).T.unflatten(1, (side, side)))

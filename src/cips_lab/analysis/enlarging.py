@@ -49,8 +49,8 @@ def draw_larger(generator: Generator, w: Tensor, factor: int, way: str) -> Tenso
     """Styles [B, w_dim] -> uint8 [B, 3, k R, k R]; `way` is `DENSE`, `LANCZOS` or `BICUBIC`."""
     if way != DENSE:
         return enlarge(quantize(generator.synthesize_native(w)), factor, way)
-    side = generator.resolution * factor
-    return quantize(generator.render(w, image_grid(side, side, region_of(generator.resolution, factor), w.device)))
+    side = generator.side * factor
+    return quantize(generator.render(w, image_grid(side, side, region_of(generator.side, factor), w.device)))
 
 
 def real_at(study: Study, side: int) -> PictureSet | None:
@@ -59,7 +59,7 @@ def real_at(study: Study, side: int) -> PictureSet | None:
     A data set's finer pictures may be others than those that were trained on, so they also stand for it at native size.
     """
     finer = study.finer(side)
-    native = study.real is not None and side == study.subjects[0].generator.resolution
+    native = study.real is not None and side == study.subjects[0].generator.side
     return study.real if finer is None and native else finer
 
 

@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import Subject
 from cips_lab.configuration import build
-from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.data.base import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.interop.native import generator_file, load_with_config
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.evaluator import Evaluator
+from cips_lab.networks.size import size_name
 from cips_lab.render.finite import check_weights
 from cips_lab.render.scene import parse_seeds
 from cips_lab.reporting.generators import generator_name
@@ -137,7 +138,10 @@ def study_of(
     """
     opened = [open_subject(source) for source in sources]
     subjects = told_apart(of_one_variant(opened, [name_of(source) for source in sources]))
-    sides = {subject.label: subject.generator.resolution for subject in subjects}
+    sides = {subject.label: size_name(subject.generator.resolution) for subject in subjects}
+    if any("x" in side for side in sides.values()):
+        listed = ", ".join(f"{label}: {side}" for label, side in sides.items())
+        raise UserError(f"ckpt: figures are of generators of square pictures, and these make others ({listed})")
     if len(set(sides.values())) > 1:
         listed = ", ".join(f"{label}: {side}" for label, side in sides.items())
         raise UserError(f"ckpts: generators are compared at one resolution, and theirs differ ({listed})")
@@ -147,7 +151,7 @@ def study_of(
     )
     found = data or recorded_data(sources)
     if found is not None:
-        _add_pictures(study, found, subjects[0].generator.resolution)
+        _add_pictures(study, found, subjects[0].generator.side)
     return study
 
 

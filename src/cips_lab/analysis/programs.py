@@ -15,7 +15,7 @@ def drawn(generator: CIPSGenerator, program: PixelProgram, count: int) -> Tensor
         generator.run(program, generator.encoding(coords), coords)
         for coords in generator.native_coords.split(max(1, AT_ONCE // count))
     ]
-    return torch.cat(parts, dim=2).unflatten(2, (generator.resolution, generator.resolution))
+    return torch.cat(parts, dim=2).unflatten(2, (generator.side, generator.side))
 
 
 @torch.no_grad()

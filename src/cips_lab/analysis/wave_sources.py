@@ -71,7 +71,7 @@ def left_without(generator: CIPSGenerator, w: Tensor, waves: Waves) -> dict[str,
     kinks or otherwise, stays at 1, the more so with all parts smoothed. `ALL` is there for more than one part.
     Waves are those of the unclamped pictures of styles [B, w_dim]; only what is in phase counts.
     """
-    side, coords = generator.resolution, generator.native_coords
+    side, coords = generator.side, generator.native_coords
     parts = {name: part(coords) for name, part in parts_of(generator.encoding).items()}
     choices = {name: [name] for name in parts} | ({ALL: list(parts)} if len(parts) > 1 else {})
     left: dict[str, list[Tensor]] = {name: [] for name in choices}
@@ -89,7 +89,7 @@ def left_without(generator: CIPSGenerator, w: Tensor, waves: Waves) -> dict[str,
 
 def _wave(generator: CIPSGenerator, program: PixelProgram, parts: dict[str, Tensor], one: Waves) -> Tensor:
     """Complex amplitudes of the wave in the unclamped picture of these encodings, [1, 3]."""
-    side = generator.resolution
+    side = generator.side
     rgb = generator.run(program, torch.cat(list(parts.values()), dim=-1), generator.native_coords)
     return amplitudes_at(rgb.unflatten(2, (side, side)), one.frequency, one.corner)
 
@@ -109,7 +109,7 @@ def source_of(generator: CIPSGenerator, w: Tensor, worst: Waves) -> Source:
     layers: list[int] = []
     cuts, switching = torch.empty(0), [0.0][:0]
     if generator.activation in KINKED:
-        grid = plane(generator.resolution, worst.corner[0].tolist(), w.device)
+        grid = plane(generator.side, worst.corner[0].tolist(), w.device)
         whole = cuts_of(generator, w[:1], grid).cpu()
         layers = [1, (len(whole) + 1) // 2, len(whole)]
         cuts = whole[[layer - 1 for layer in layers]]

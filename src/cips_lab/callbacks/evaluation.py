@@ -17,7 +17,7 @@ from cips_lab.callbacks.interruption import EvaluationAbandoned, interruption_of
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
 from cips_lab.callbacks.quiet_exit import check_average
-from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.data.base import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.files.whole import append_line, remove_folder, replace_text
 from cips_lab.metrics.constants import FLOOR

@@ -10,7 +10,7 @@ from cips_lab.callbacks.interruption import telling_of_a_full_disk
 from cips_lab.callbacks.quiet_exit import check_average
 from cips_lab.data.dataset import to_device_range
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
-from cips_lab.render.scene import draw
+from cips_lab.render.scene import draw, whole_turn
 from cips_lab.runs.folder import REAL, SAMPLES, kimg_label
 from cips_lab.training.clock import gan_of, is_due
 from cips_lab.training.draws import stream
@@ -36,9 +36,11 @@ def show(trainer: pl.Trainer, name: str, path: Path, images_seen: int) -> None:
 class SampleGrids(pl.Callback):
     """samples/kimg-*.png of the averaged generator every `every_kimg` and at the end, and samples/real.png.
 
+    Of a cylinder, whole turns are shown, one below the other.
+
     Args:
         every_kimg: between grids; None for the last alone.
-        rows, columns: pictures in a grid.
+        rows, columns: pictures in a grid; turns fill the rows.
         truncation: psi of the truncation trick, 1 for none.
         batch: pictures synthesised at once.
     """
@@ -78,14 +80,17 @@ class SampleGrids(pl.Callback):
     def _save(self, trainer: pl.Trainer, gan: GAN) -> None:
         path = self._folder(trainer) / f"{kimg_label(gan.images_seen)}.png"
         with telling_of_a_full_disk(trainer, path):
-            save_picture(tile_images(to_uint8(self.draw(gan)), self.columns), path)
+            columns = self.columns if gan.generator_ema.period is None else 1
+            save_picture(tile_images(to_uint8(self.draw(gan)), columns), path)
             show(trainer, "samples", path, gan.images_seen)
 
     def draw(self, gan: GAN) -> torch.Tensor:
-        """[rows * columns, 3, R, R] from the run's fixed latents."""
+        """[rows * columns, 3, H, W], or [rows, 3, H, turn], from the run's fixed latents."""
         generator = gan.generator_ema
         z = torch.randn(self.rows * self.columns, generator.z_dim, generator=stream(gan.seed, "sample grid", 0))
-        return torch.cat([draw(generator, part, self.truncation) for part in z.to(gan.device).split(self.batch)])
+        grid = whole_turn(generator, gan.device)
+        z = z if grid is None else z[: self.rows]
+        return torch.cat([draw(generator, part, self.truncation, grid) for part in z.to(gan.device).split(self.batch)])
 
     @staticmethod
     def _folder(trainer: pl.Trainer) -> Path:

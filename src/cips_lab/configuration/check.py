@@ -119,8 +119,11 @@ def _built(config: DictConfig, groups: tuple[str, ...]) -> Iterator[str]:
 
 def _resolutions(config: DictConfig) -> Iterator[str]:
     """Generator, discriminator and pictures that differ in size, where they say it."""
-    names = [f"{group}.resolution" for group in ("generator", "discriminator", "data")]
-    sides = {name: side for name in names if (side := OmegaConf.select(config, name)) is not None}
-    if "generator" in config and len(set(map(str, sides.values()))) > 1:
-        told = ", ".join(f"{name}={side}" for name, side in sides.items())
-        yield f"{told}: must be the same; set them all by resolution=N"
+    if "generator" not in config:
+        return
+    frames = ("generator.resolution", "view.resolution", "data.resolution")
+    for names, remedy in ((frames, "resolution=N"), (("discriminator.resolution", "view.size"), "view.size=N")):
+        sides = {name: side for name in names if (side := OmegaConf.select(config, name)) is not None}
+        if len(set(map(str, sides.values()))) > 1:
+            told = ", ".join(f"{name}={side}" for name, side in sides.items())
+            yield f"{told}: must be the same; set them all by {remedy}"

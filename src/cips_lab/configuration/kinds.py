@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from cips_lab.networks.size import is_native
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -74,10 +76,20 @@ def is_region(value: Any) -> bool:
     return sound and value[0] < value[2] and value[1] < value[3]
 
 
+def is_span(value: Any) -> bool:
+    """[from, to]."""
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and value[0] < value[1]
+
+
 def is_size(value: Any) -> bool:
     """A side, or [height, width]."""
     sides = value if isinstance(value, list) else [value, value]
     return len(sides) == 2 and all(is_whole(side) and side >= 1 for side in sides)
+
+
+def is_frame(value: Any) -> bool:
+    """A size that networks are built for."""
+    return is_size(value) and is_native(value)
 
 
 def is_folder_name(value: Any) -> bool:
@@ -110,10 +122,11 @@ WHOLE = Kind("a whole number", is_whole)
 TEXT = Kind("text", is_text, text=True)
 NAMES = Kind("a name, or a list of them such as [a,b]", are_names)
 NATIVE = Kind(
-    "a power of two of at least 8, such as 64", lambda value: is_whole(value) and value >= 8 and not value & (value - 1)
+    "a power of two of at least 8, such as 64, or [height,width] of multiples of one, such as [128,256]", is_frame
 )
 SIZE = Kind("a positive number of pixels, or [height,width]", is_size)
 REGION = Kind("[left,top,right,bottom] with left < right and top < bottom", is_region)
+SPAN = Kind("[from,to] with from < to, such as [0,1]", is_span)
 FOLDER_NAME = Kind("a folder's name: not empty, and no part of it over 255 bytes", is_folder_name, text=True)
 
 

@@ -26,7 +26,7 @@ from cips_lab.configuration.kinds import (
 Options = Mapping[str, Kind]
 
 # Groups whose options are those of a class, and those that hold several such by name.
-BUILT = ("generator", "discriminator", "objective", "data", "metrics", "guard")
+BUILT = ("generator", "discriminator", "view", "objective", "data", "metrics", "guard")
 COLLECTIONS = ("callbacks", "logger")
 
 PATHS = ("data.path", "data.test_path", "data.name")  # text, of whatever class the data are
@@ -79,6 +79,8 @@ MODEL: Options = {
     "model.embedding_features": COUNT.or_null("as many as the generator is wide"),
     "model.embedding_std": NOT_NEGATIVE,
     "model.embedding_lr_multiplier": POSITIVE,
+    "model.surface": one_of("plane", "cylinder"),
+    "model.mixing_probability": Kind("a share from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1),
     "model.channel_base": COUNT,
     "model.channel_max": COUNT,
 }
@@ -151,6 +153,10 @@ SYNTHESIZE: Options = {
     "truncation": NUMBER,
     "resolution": kinds.SIZE.or_null("the native resolution"),
     "region": kinds.REGION,
+    "turn": kinds.SPAN.or_null("region"),
+    "heights": kinds.SPAN,
+    "blend": FLAG,
+    "mix": TEXT.or_null(),
     "output": TEXT,
     "columns": COUNT.or_null("nearly square"),
     "batch": COUNT,

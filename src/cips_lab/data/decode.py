@@ -148,6 +148,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def upright_size(stream: IO[bytes]) -> tuple[int, int]:
+    """(width, height) of what `decode` would give, by the picture's header. Raises as `decode`."""
+    with open_picture(stream) as image:
+        return image.size if orientation(image) < 5 else image.size[::-1]
+
+
 def orientation(image: Image.Image) -> int:
     """EXIF's orientation of an opened picture, 1 to 8; 1 (upright) where it has none that can be read.
 

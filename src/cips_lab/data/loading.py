@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,11 @@ def leave_signals_to_the_run(worker: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+
+
+def processes_here(world_size: int) -> int:
+    """How many of a run's processes share this machine: one a GPU, or all where there is none."""
+    return min(world_size, torch.cuda.device_count() or world_size)
 
 
 def readers_that_fit(readers: int, batch_bytes: int, processes_here: int = 1) -> int:

@@ -1,5 +1,6 @@
 """The order of training pictures, as a function of the images seen alone."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,6 +45,21 @@ class InfiniteSampler(Sampler[int]):
             skipped, offset = divmod(offset, self.length)
             epoch += skipped
 
+    def numbered(self) -> "NumberedSampler":
+        """The same stream, each index with its place in it."""
+        return NumberedSampler(self)
+
     def permutation(self, epoch: int) -> np.ndarray:
         """The order of epoch `epoch` >= 0: int64 [length], a permutation of range(length)."""
         return np.random.default_rng((self.seed, epoch)).permutation(self.length)
+
+
+class NumberedSampler(Sampler[tuple[int, int]]):
+    """(index, n) of each element n of a stream that belongs to its rank: what draws are made from, where it is read."""
+
+    def __init__(self, stream: InfiniteSampler) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        stream = self.stream
+        return zip(stream, itertools.count(stream.images_seen + stream.rank, stream.world_size), strict=False)

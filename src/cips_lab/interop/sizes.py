@@ -4,11 +4,13 @@ A configuration of a few bytes can ask for a network of any size. So it is first
 tensors have shapes and no memory, and what would be its weights is compared with what is there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from cips_lab.networks.size import halvings
 
 LARGEST_RESOLUTION = 8192  # pixels a side: beyond, the coordinates alone, which no file holds, take gigabytes
 MOST_LAYERS = 1024  # of the mapping network: what can be asked for in a loop that allocates nothing
@@ -27,12 +29,15 @@ def build_as_stored(kind: type[Network], options: Mapping[str, Any], state: Mapp
         ValueError: it would be larger than a network of its kind can be, or other than the file.
         Exception: whatever the constructor makes of options that it does not know.
     """
-    for option, most in (("resolution", LARGEST_RESOLUTION), ("mapping_layers", MOST_LAYERS)):
-        value = options.get(option)
+    size = options.get("resolution", 8)
+    if not isinstance(size, int) and (not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2):
+        raise ValueError(f"resolution must be a whole number, or two, not {str(size)[:40]}")
+    lengths = [("resolution", side, LARGEST_RESOLUTION) for side in ([size] if isinstance(size, int) else size)]
+    for option, value, most in (*lengths, ("mapping_layers", options.get("mapping_layers"), MOST_LAYERS)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most):
             raise ValueError(f"{option} must be a whole number up to {most}, not {str(value)[:40]}")
     # Coordinates are in no file and are made on the CPU even here: the depth must be that of the file before.
-    last = f"to_rgb.{max(8, options.get('resolution', 8)).bit_length() - 3}."
+    last = f"to_rgb.{max(1, halvings(size))}."
     if not any(name.startswith(last) for name in state):
         raise ValueError(f"no {last[:-1]} in the file, which its configuration's resolution asks for")
     with torch.device("meta"):

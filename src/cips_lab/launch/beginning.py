@@ -14,7 +14,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cips_lab.data.datamodule import BaseDataModule
+from cips_lab.data.base import BaseDataModule
 from cips_lab.files.secrets import redact_arguments
 from cips_lab.files.whole import replace_text, sha256_of
 from cips_lab.interop.native import generator_file
@@ -77,12 +77,11 @@ def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoint
 
     log.info("run folder: %s", folder)
     log.info(
-        "generator %s (%s), discriminator %s, %d x %d pixels, batch %d on %d process(es), %s, %s",
+        "generator %s (%s), discriminator %s, %s, batch %d on %d process(es), %s, %s",
         composed_choices()["generator"],
         millions(gan.generator),
         millions(gan.discriminator),
-        cfg.resolution,
-        cfg.resolution,
+        pixels_of(gan),
         cfg.batch_size,
         processes,
         cfg.trainer.precision,
@@ -93,6 +92,13 @@ def describe(gan: GAN, cfg: DictConfig, folder: Path, processes: int, checkpoint
     problem = split_groups(cfg.batch_size, cfg.micro_batch, processes, cfg.discriminator.get("group_size", 1))
     if problem:
         log.warning(problem)
+
+
+def pixels_of(gan: GAN) -> str:
+    """Of a picture, and of what of it is shown at once."""
+    whole, part = (" x ".join(map(str, size)) for size in (gan.generator.size, gan.view.sides))
+    view = type(gan.view).__name__.lower()
+    return f"{whole} pixels" + ("" if view == "full" else f" in view {view}" + ("" if whole == part else f" of {part}"))
 
 
 def split_groups(batch_size: int, micro_batch: int | None, processes: int, group_size: int) -> str | None:

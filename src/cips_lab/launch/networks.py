@@ -1,26 +1,39 @@
 """The networks of a run as they begin: from its seed, or from another run's weights."""
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from cips_lab.configuration import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import discriminator_state, load_with_config
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.networks.growth import doublings, grow_discriminator, grown_generator
+from cips_lab.networks.size import size_name
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard
 
 log = logging.getLogger(__name__)
 
+COPIES = 5  # of the generator's weights in training: they, their gradients, Adam's two moments, the average
+
 
 def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
     """Both networks as they begin, from `seed` or from `init`."""
     pl.seed_everything(cfg.seed, workers=False, verbose=False)
-    generator, discriminator = build(cfg.generator), build(cfg.discriminator)
+    check_memory(cfg)
+    generator, discriminator, view = build(cfg.generator), build(cfg.discriminator), build(cfg.view)
+    try:
+        view.check(generator)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     gan = GAN(
         generator,
         discriminator,
@@ -33,6 +46,7 @@ def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
         tile=cfg.trainer.tile,
         guard=guard,
         generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
+        view=view,
     )
     if cfg.init is not None:
         initialise(gan, cfg.init)
@@ -48,20 +62,73 @@ def initialise(gan: GAN, source: str) -> None:
     other, config = load_with_config(source)
     settings = differing_settings(config or {"resolution": other.resolution}, gan.generator_config)
     theirs = other.state_dict()
-    if shapes_of(theirs) != shapes_of(gan.generator.state_dict()):
+    if doublings(other.size, gan.generator.size):
+        theirs = grown(other, gan.generator, source, differing_settings(config, gan.generator_config, "resolution"))
+    elif shapes_of(theirs) != shapes_of(gan.generator.state_dict()):
         difference = settings or differing_parameter(theirs, gan.generator.state_dict())
         raise UserError(f"init={source} is another generator: {difference}")
-    if settings:
+    elif settings:
         log.warning("init=%s: weights of the same shapes, and yet of another generator: %s", source, settings)
     gan.generator.load_state_dict(theirs)
     state = discriminator_state(source)
+    discriminator = gan.discriminator
     if state is None:
         log.info("init=%s: the generator's weights; it holds no discriminator, which begins anew", source)
-    elif shapes_of(state) != shapes_of(gan.discriminator.state_dict()):
-        log.warning("init=%s: the generator's weights; its discriminator is of another size: ours begins anew", source)
-    else:
-        gan.discriminator.load_state_dict(state)
+    elif shapes_of(state) == shapes_of(discriminator.state_dict()):
+        discriminator.load_state_dict(state)
         log.info("init=%s: the weights of both networks", source)
+    elif isinstance(discriminator, ResidualDiscriminator) and grow_discriminator(state, discriminator):
+        log.info("init=%s: both networks grow; the discriminator within %g kimg", source, gan.view.fade_kimg)
+    else:
+        log.warning("init=%s: the generator's weights; its discriminator is of another size: ours begins anew", source)
+
+
+def grown(small: nn.Module, large: nn.Module, source: str, settings: str) -> dict[str, Tensor]:
+    """The weights of a generator that has grown from a smaller one.
+
+    Args:
+        small, large: the generators.
+        source: where the smaller one lies.
+        settings: in which settings they differ, but for the resolution.
+
+    Raises:
+        UserError: it cannot grow, and why.
+    """
+    if not isinstance(small, CIPSGenerator) or not isinstance(large, CIPSGenerator):
+        raise UserError(f"init={source} is of a smaller resolution, and only CIPS generators grow")
+    sizes = f"{size_name(small.resolution)} to {size_name(large.resolution)}"
+    try:
+        state = grown_generator(small, large)
+    except ValueError as error:
+        raise UserError(
+            f"init={source} is another generator, which cannot grow from {sizes}: {settings or error}"
+        ) from None
+    if settings:
+        log.warning("init=%s grows from %s, and other settings differ: %s", source, sizes, settings)
+    else:
+        log.info("init=%s: the generator grows from %s", source, sizes)
+    return state
+
+
+def check_memory(cfg: DictConfig) -> None:
+    """Refuse a generator that this machine cannot hold, before anything is allocated.
+
+    Raises:
+        UserError: its weights, their gradients, two moments of Adam and the average need more memory than there is.
+    """
+    with torch.device("meta"):
+        generator = build(cfg.generator)
+    needed = COPIES * 4 * sum(p.numel() for p in generator.parameters())
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= there:
+        return
+    largest, tensor = max(generator.named_parameters(), key=lambda item: item[1].numel())
+    raise UserError(
+        f"the generator needs {needed / 1e9:,.0f} GB to be trained ({COPIES} times its weights), and this machine has "
+        f"{there / 1e9:,.0f} GB: generator.{largest} alone is {' x '.join(map(str, tensor.shape))}, "
+        f"{4 * tensor.numel() / 1e9:,.1f} GB once; choose generator=cips_ne (no table), a smaller "
+        "model.embedding_features or generator.embedding.frames, or a smaller resolution"
+    )
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -69,10 +136,10 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """In which settings, of those that both tell, another generator differs; empty where in none."""
+def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any], *but: str) -> str:
+    """In which settings, of those that both tell, another generator differs (`but` some); empty where in none."""
     found = []
-    for name in here.keys() & there.keys():
+    for name in (here.keys() & there.keys()) - set(but):
         theirs, ours = there[name], here[name]
         if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
             theirs = {key: value for key, value in theirs.items() if key in ours}

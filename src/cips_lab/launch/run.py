@@ -105,6 +105,8 @@ class Run:
         self.data = build(cfg.data)
         prepare_once(self.data.prepare_data)  # before anything is built: what is wrong with the data is told at once
         self.gan = build_gan(cfg, self.guard, flip=self.data.flip)
+        if self.gan.view.reads_originals:
+            prepare_once(lambda: self.data.check_originals(self.gan.view.frame))
         self.callbacks: list[pl.Callback] = [build(one) for one in cfg.callbacks.values() if one is not None]
         self.evaluation = next((one for one in self.callbacks if isinstance(one, Evaluation)), None)
         self.interruption = next((one for one in self.callbacks if isinstance(one, Interruption)), None)

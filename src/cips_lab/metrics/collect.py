@@ -9,11 +9,11 @@ from torch.utils.data import Dataset, Subset
 from torchmetrics import Metric
 from tqdm import tqdm
 
-from cips_lab.data.dataset import Size
 from cips_lab.data.loading import PictureLoader
 from cips_lab.errors import UserError
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import FeatureBank, Gaussian, Moments
+from cips_lab.networks.size import Size
 from cips_lab.processes.collectives import mine, rank, total
 
 

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cips_lab.data.dataset import Size, sides, size_name
 from cips_lab.errors import UserError
 from cips_lab.metrics import constants
 from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect, home_of
@@ -33,6 +32,7 @@ from cips_lab.metrics.picture_sums import Sums, on, recorded_sums, sums_of
 from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
 from cips_lab.metrics.registry import METRICS, called
 from cips_lab.metrics.registry import names as known_names
+from cips_lab.networks.size import Size, sides, size_name
 from cips_lab.processes.collectives import mine
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cips_lab.data.dataset import Size, size_name
 from cips_lab.files.untrusted import read_safetensors
 from cips_lab.metrics.collect import PictureSet, batches_of, home_of, numbered
 from cips_lab.metrics.extractors import Extractor
@@ -24,6 +23,7 @@ from cips_lab.metrics.reference import (
     newest_first,
     there_for_all,
 )
+from cips_lab.networks.size import Size, size_name
 
 Sums = Mapping[str, Mapping[str, Tensor]]  # name of the sums -> what their accumulator gave
 

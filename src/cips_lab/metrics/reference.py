@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cips_lab.data.dataset import Size, parse_size, size_name
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
 from cips_lab.files.untrusted import first_line, read_safetensors
@@ -27,6 +26,7 @@ from cips_lab.files.whole import replacing
 from cips_lab.metrics.collect import PictureSet, batches_of, collect
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import Gaussian
+from cips_lab.networks.size import Size, parse_size, size_name
 from cips_lab.processes.collectives import total, world_size
 from cips_lab.processes.ranks import is_first_here
 

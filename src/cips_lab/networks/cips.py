@@ -1,6 +1,7 @@
 """CIPS: an MLP from a pixel's coordinate and one style vector to its colour (Anokhin et al., CVPR 2021, section 3)."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,9 @@ from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import MappingNetwork
 from cips_lab.networks.modulated import Activation, Affine, Layer, ModulatedLinear, PixelLayer, run_layer
 from cips_lab.networks.noise import pixel_keys
+from cips_lab.networks.size import check_native, halvings, sides, size_of
+from cips_lab.networks.styles import check_styles, styles_of_layers, styles_of_picture
+from cips_lab.networks.surface import SurfaceName, surface_of
 from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tiled
 
 
@@ -57,10 +61,10 @@ class PixelProgram(NamedTuple):
 
 def official_widths(width: int, pairs: int, blocks: Literal["plain", "residual"]) -> list[int]:
     """Layer widths of the released code: constant at first, then halved; its residual variant halves a little less."""
-    halvings = (0, 0, 0, 0, 0, 1, 2, 3, 4) if blocks == "plain" else (0, 0, 0, 0, 0, 1, 2, 2, 3)
-    if pairs > len(halvings):
+    times = (0, 0, 0, 0, 0, 1, 2, 3, 4) if blocks == "plain" else (0, 0, 0, 0, 0, 1, 2, 2, 3)
+    if pairs > len(times):
         raise ValueError(f"generator.widths=official ends at resolution 1024; use constant for {2 ** (pairs + 1)}")
-    return [max(1, width >> halving) for halving in halvings[:pairs]]
+    return [max(1, width >> halved) for halved in times[:pairs]]
 
 
 CHOICES = {
@@ -71,14 +75,22 @@ CHOICES = {
 }
 
 
+def check_choices(**chosen: str) -> None:
+    """Raise `ValueError` for an option that is none of its `CHOICES`."""
+    for option, value in chosen.items():
+        if value not in CHOICES[option]:
+            raise ValueError(f"generator.{option} must be one of {', '.join(CHOICES[option])}, not {value!r}")
+
+
 class CIPSGenerator(Generator):
     """Style and coordinates to colours; no operation sees two pixels at once. By default it is the paper's model.
 
-    The encoding enters a first layer, then log2(R) - 1 pairs of layers. With ``output="skip"`` an RGB image is read
+    The encoding enters a first layer, then log2(R) - 1 pairs of layers (of a rectangle: one more than the
+    discriminator's halvings). With ``output="skip"`` an RGB image is read
     after every pair and the image is their sum (CIPS); with ``output="last"`` it is read once (CIPS-base).
 
     Args:
-        resolution: native resolution R, a power of two of at least 8.
+        resolution: native resolution R, or (height, width), see `size.check_native`.
         width: features of every hidden layer (of the widest, with official widths).
         z_dim, w_dim: sizes of the latent and of the style.
         mapping_layers, mapping_lr_multiplier: of the mapping network.
@@ -92,6 +104,9 @@ class CIPSGenerator(Generator):
         modulation: False leaves the weights alone: the style enters as further input features of the first layer.
         noise: learned per-pixel noise in every layer (released code); its values depend on pixel and seed only.
         embedding_lookup: ``aligned`` or ``official`` (see `CoordinateEmbedding`).
+        surface: ``plane``, or ``cylinder``: x goes around, and what the generator makes has no seam.
+        turns: frames of a whole turn of the cylinder; at 6, a frame sees 60 degrees.
+        mixing_probability: share of the training samples that get two styles (see `Generator.training_styles`).
 
     Raises:
         ValueError: an option is out of its range; the message names it.
@@ -101,7 +116,7 @@ class CIPSGenerator(Generator):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: int | Sequence[int],
         width: int = 512,
         z_dim: int = 512,
         w_dim: int = 512,
@@ -116,21 +131,23 @@ class CIPSGenerator(Generator):
         modulation: bool = True,
         noise: bool = False,
         embedding_lookup: Lookup = "aligned",
+        surface: SurfaceName = "plane",
+        turns: int = 6,
+        mixing_probability: float = 0.0,
     ) -> None:
         super().__init__()
-        if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(f"resolution must be a power of two of at least 8, not {resolution}")
-        chosen = {"widths": widths, "output": output, "blocks": blocks, "embedding_lookup": embedding_lookup}
-        for option, value in chosen.items():
-            if value not in CHOICES[option]:
-                raise ValueError(f"generator.{option} must be one of {', '.join(CHOICES[option])}, not {value!r}")
-        self.resolution = resolution
+        check_native(resolution)
+        check_choices(widths=widths, output=output, blocks=blocks, embedding_lookup=embedding_lookup)
+        self.resolution = size_of(*sides(resolution))
         self.z_dim = z_dim
         self.w_dim = w_dim
+        self.mixing_probability = mixing_probability
+        self.curved = surface_of(surface, turns)
+        self.surface, self.period = self.curved.name, self.curved.period
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
-        self.encoding = positional_encoding(resolution, width, fourier, embedding, embedding_lookup)
+        self.encoding = positional_encoding(resolution, width, fourier, embedding, embedding_lookup, self.curved)
 
-        pairs = resolution.bit_length() - 2  # log2(R) - 1
+        pairs = halvings(resolution) + 1  # log2(R) - 1
         self.num_layers = 1 + 2 * pairs  # an RGB image is read with the style of the layer before it
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
 
@@ -147,13 +164,11 @@ class CIPSGenerator(Generator):
         self.to_rgb = nn.ModuleDict(
             {str(i): ModulatedLinear(sizes[i], 3, w_dim, demodulate=False, modulated=modulation) for i in with_rgb}
         )
-        self.noise = noise
+        self.noise, self.residual, self.width = noise, blocks == "residual", width
         self.activation: Activation = activation
-        self.residual = blocks == "residual"
-        self.width = width
         # What a graph keeps of each pixel: the encoding and every layer's result.
         self.features_per_pixel = self.encoding.features + sizes[0] + 2 * sum(sizes)
-        self.register_buffer("native_coords", image_grid(resolution, resolution).view(-1, 2), persistent=False)
+        self.register_buffer("native_coords", image_grid(*self.size).view(-1, 2), persistent=False)
 
     native_coords: Tensor
 
@@ -163,12 +178,13 @@ class CIPSGenerator(Generator):
         """Fill the styles in: every modulated weight B-hat, made once however many pixels follow.
 
         Args:
-            w: [B, w_dim], or [B, P, w_dim] for a style of its own at every pixel.
+            w: [B, w_dim], [B, num_layers, w_dim], or [B, 1 or num_layers, P, w_dim] for a style at every pixel.
         """
-        first = self.first.specialise(w)
+        styles = styles_of_layers(w, self.num_layers)
+        first = self.first.specialise(styles[0])
         if self.style_input is not None:
-            style = self.style_input(w) * self.first.bias_gain
-            bias = first.affine.bias + (style[:, None, :] if w.dim() == 2 else style)
+            style = self.style_input(styles[0]) * self.first.bias_gain
+            bias = first.affine.bias + (style[:, None, :] if style.dim() == 2 else style)
             first = first._replace(affine=first.affine._replace(bias=bias))
         blocks = []
         for i, block in enumerate(self.blocks):
@@ -177,10 +193,10 @@ class CIPSGenerator(Generator):
             assert to_rgb is None or isinstance(to_rgb, ModulatedLinear)
             blocks.append(
                 Block(
-                    block.first.specialise(w),
-                    block.second.specialise(w),
+                    block.first.specialise(styles[2 * i + 1]),
+                    block.second.specialise(styles[2 * i + 2]),
                     None if block.skip is None else (block.skip.weight * block.skip.scale).t(),
-                    None if to_rgb is None else to_rgb.specialise(w),
+                    None if to_rgb is None else to_rgb.specialise(styles[2 * i + 2]),
                 )
             )
         return PixelProgram(first, blocks)
@@ -199,7 +215,7 @@ class CIPSGenerator(Generator):
         Returns:
             [B, 3, P] float32: channels first, as an image is.
         """
-        keys = pixel_keys(coords, self.resolution) if self.noise else None
+        keys = pixel_keys(coords, self.resolution, self.curved.turns) if self.noise else None
 
         def layer(specialised: Layer, x: Tensor, index: int) -> Tensor:
             return run_layer(specialised, x, self.activation, keys, noise_seed, index)
@@ -221,7 +237,7 @@ class CIPSGenerator(Generator):
         """Colours at any coordinates, in any order and number, all at once.
 
         Args:
-            w: [B, w_dim], or [B, P, w_dim]: a style of its own at every pixel.
+            w: [B, w_dim], [B, num_layers, w_dim] (one a layer), or [B, 1 or num_layers, P, w_dim] (by pixel).
             coords: [P, 2] for all samples or [B, P, 2]; (x, y), the training image spans [-1, 1].
             noise_seed: see `run`.
 
@@ -233,37 +249,45 @@ class CIPSGenerator(Generator):
         """
         if coords.shape[-1] != 2 or coords.dim() not in (2, 3) or (coords.dim() == 3 and len(coords) != len(w)):
             raise ValueError(f"synthesis: coords must be [P, 2] or [{len(w)}, P, 2], not {list(coords.shape)}")
-        if w.shape[-1] != self.w_dim or w.dim() not in (2, 3) or (w.dim() == 3 and w.shape[1] != coords.shape[-2]):
-            pixels = coords.shape[-2]
-            raise ValueError(
-                f"synthesis: w must be [B, {self.w_dim}] or [B, {pixels}, {self.w_dim}], not {list(w.shape)}"
-            )
+        check_styles(w, self.w_dim, self.num_layers, coords.shape[-2])
         return self.run(self.program(w), self.encoding(coords), coords, noise_seed).mT
 
     def synthesize_native(
         self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto", keep: int | None = None
     ) -> Tensor:
-        """Styles [B, w_dim] -> images [B, 3, R, R] on the native grid, in tiles, with gradients where wanted.
+        """Styles -> images [B, 3, H, W] on the native grid, in tiles, with gradients where wanted.
 
         Args:
-            w: [B, w_dim].
+            w: as in `synthesis`.
             noise_seed: see `run`.
             tile: pixels of each sample in a tile; ``auto``; or None for all at once (see `tiling.choose_tile`).
             keep: bytes of graphs kept for the backward pass; None: as the memory allows (see `tiling.keep_bytes`).
         """
         rgb = self._tiled(w, self.native_coords, noise_seed, tile, keep, native=True)
-        return rgb.unflatten(2, (self.resolution, self.resolution))
+        return rgb.unflatten(2, self.size)
 
-    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        rgb = self.synthesis(w, self.native_coords, noise_seed)
-        return rgb.mT.unflatten(2, (self.resolution, self.resolution))
+    def synthesize_at(
+        self,
+        w: Tensor,
+        coords: Tensor,
+        noise_seed: int | Tensor = 0,
+        tile: Tile = "auto",
+        keep: int | None = None,
+    ) -> Tensor:
+        rgb = self._tiled(w, coords.flatten(-3, -2), noise_seed, tile, keep, native=False)
+        return rgb.unflatten(2, coords.shape[-3:-1])
+
+    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0, coords: Tensor | None = None) -> Tensor:
+        size = self.size if coords is None else coords.shape[-3:-1]
+        places = self.native_coords if coords is None else coords.flatten(-3, -2)
+        return self.synthesis(w, places, noise_seed).mT.unflatten(2, size)
 
     @torch.no_grad()
     def render(self, w: Tensor, grid: Tensor, tile: Tile = "auto", noise_seed: int | Tensor = 0) -> Tensor:
         """Images on any grid, tile by tile, without a graph.
 
         Args:
-            w: [B, w_dim], or [B, H, W, w_dim]: a style of its own at every pixel.
+            w: [B, w_dim], [B, num_layers, w_dim], or [B, 1 or num_layers, H, W, w_dim]: a style at every pixel.
             grid: [H, W, 2] from `image_grid` or anything of its shape.
             tile: see `synthesize_native`; None also means ``auto`` here.
             noise_seed: see `run`.
@@ -272,14 +296,15 @@ class CIPSGenerator(Generator):
             [B, 3, H, W].
         """
         height, width, _ = grid.shape
-        if w.dim() == 4:
-            w = w.flatten(1, 2)
+        w = styles_of_picture(w, height, width)
         tile = "auto" if tile is None else tile
         rgb = self._tiled(w, grid.reshape(-1, 2), noise_seed, tile, None, native=False)
         return rgb.unflatten(2, (height, width))
 
-    def tile_pixels(self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None) -> int:
-        return choose_tile(tile, self.resolution**2, batch, self.width, device, free_bytes)
+    def tile_pixels(
+        self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None, pixels: int | None = None
+    ) -> int:
+        return choose_tile(tile, pixels or len(self.native_coords), batch, self.width, device, free_bytes)
 
     def compile_synthesis(self) -> None:
         # What runs once a tile; tiles are of equal size, so that it is compiled once.
@@ -288,30 +313,36 @@ class CIPSGenerator(Generator):
     def _tiled(
         self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, keep: int | None, *, native: bool
     ) -> Tensor:
-        """[B, 3, P] for shared coordinates [P, 2], those of the native grid or any others.
+        """[B, 3, P] for coordinates [P, 2] that all samples share, or [B, P, 2].
 
         Everything that wants a gradient goes through the engine: the encoding's parameters, and the program's tensors
         or, where styles differ from pixel to pixel, the styles, which are then filled in tile by tile.
         """
+        pixels = coords.shape[-2]
+        check_styles(w, self.w_dim, self.num_layers, pixels)
         encoding = self.encoding.inputs(native)
-        per_pixel = w.dim() == 3
+        per_pixel = w.dim() == 4
         shared, of_shared = tree_flatten(([part.shared for part in encoding], None if per_pixel else self.program(w)))
-        by_row, of_rows = tree_flatten(([part.by_row for part in encoding], w.transpose(0, 1) if per_pixel else None))
+        summed, of_summed = tree_flatten([part.summed for part in encoding])
+        by_row, of_rows = tree_flatten(([part.by_row for part in encoding], w.movedim(2, 0) if per_pixel else None))
 
         def synthesize(shared: Tensors, by_row: Tensors, rows: slice) -> Tensor:
-            whole, program = tree_unflatten(shared, of_shared)
+            whole, program = tree_unflatten(shared[: len(shared) - len(summed)], of_shared)
+            sums = tree_unflatten(shared[len(shared) - len(summed) :], of_summed)
             cut, styles = tree_unflatten(by_row, of_rows)
-            encoding = self.encoding.encode(coords[rows], [Inputs(*own) for own in zip(whole, cut, strict=True)])
-            program = self.program(styles.transpose(0, 1)) if per_pixel else program
-            return self.run(program, encoding, coords[rows], noise_seed)
+            here = coords[..., rows, :]
+            encoding = self.encoding.encode(here, [Inputs(*own) for own in zip(whole, cut, sums, strict=True)])
+            program = self.program(styles.movedim(0, 2)) if per_pixel else program
+            return self.run(program, encoding, here, noise_seed)
 
         return synthesize_tiled(
             synthesize,
             shared=shared,
+            summed=summed,
             by_row=by_row,
-            pixels=len(coords),
-            tile=choose_tile(tile, len(coords), len(w), self.width, w.device),
+            pixels=pixels,
+            tile=choose_tile(tile, pixels, len(w), self.width, w.device),
             may_shrink=tile == "auto",
-            graph_bytes=4 * len(w) * len(coords) * self.features_per_pixel,
+            graph_bytes=4 * len(w) * pixels * self.features_per_pixel,
             keep=keep,
         )

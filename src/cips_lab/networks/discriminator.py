@@ -1,7 +1,9 @@
 """The discriminator of StyleGAN2 (Karras et al. 2020, the "residual" one), which CIPS keeps unchanged."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,10 @@ from torch import Tensor, nn
 
 from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
 from cips_lab.networks.resample import blur
+from cips_lab.networks.size import check_native, halvings, sides, size_of
+
+Told = Literal["none", "where", "where_and_scale"]
+TOLD_CHANNELS: dict[str, int] = {"none": 0, "where": 2, "where_and_scale": 3}
 
 
 def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
@@ -68,45 +74,87 @@ class ResidualDiscriminator(nn.Module):
     """Images to one logit each.
 
     Args:
-        resolution: side of the images, a power of two, at least 8.
+        resolution: side of the images, or (height, width), see `size.check_native`.
         channel_base: channels at resolution r are ``min(channel_max, channel_base / r)``. 32768 is the paper's
             (512 up to 64 pixels, then 256 at 128, 128 at 256).
         channel_max: the most channels.
         group_size: of the minibatch standard deviation; 0 or 1 leaves that channel zero.
+        told: what it is told of each image beside its colours, in channels of their own: ``none``; ``where``: the
+            coordinates of its pixels; ``where_and_scale``: also how fine the frame is that it was cut from.
     """
 
-    def __init__(self, resolution: int, channel_base: int = 32768, channel_max: int = 512, group_size: int = 4) -> None:
+    fade: Tensor
+
+    def __init__(
+        self,
+        resolution: int | Sequence[int],
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        group_size: int = 4,
+        told: Told = "none",
+    ) -> None:
         super().__init__()
-        if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(
-                f"ResidualDiscriminator: resolution must be a power of two of at least 8, not {resolution}"
-            )
-        sizes = [resolution >> i for i in range(resolution.bit_length() - 2)]  # R, R/2, ..., 4
+        check_native(resolution, "ResidualDiscriminator: ")
+        if told not in TOLD_CHANNELS:
+            raise ValueError(f"discriminator.told must be one of {', '.join(TOLD_CHANNELS)}, not {told!r}")
+        sizes = [4 << i for i in reversed(range(halvings(resolution) + 1))]  # R, R/2, ..., 4
         channels = [max(1, min(channel_max, channel_base // size)) for size in sizes]
-        self.resolution = resolution
+        self.resolution = size_of(*sides(resolution))
         self.group_size = max(1, group_size)
-        self.from_rgb = EqualizedConv2d(3, channels[0], 1)
+        self.told = told
+        self.from_rgb = EqualizedConv2d(3 + TOLD_CHANNELS[told], channels[0], 1)
         self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(channels))
         last = channels[-1]
         self.final_conv = EqualizedConv2d(last + 1, last, 3, padding=1)
-        self.final_linear = EqualizedLinear(last * 4 * 4, last)
+        self.final_linear = EqualizedLinear(last * math.prod(side >> len(self.blocks) for side in self.size), last)
         self.logit = EqualizedLinear(last, 1)
+        # Of a discriminator that has grown (`grow`): what the smaller one saw pictures with, and the share of the rest.
+        self.faded: EqualizedConv2d | None = None
+        self.new_blocks = 0
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, R, R] in about [-1, 1], any B -> logits [B, 1]; above 0 means "real".
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its images."""
+        return sides(self.resolution)
+
+    def grow(self, blocks: int) -> None:
+        """Also see pictures as a discriminator did that had so many blocks less; `fade` is this one's share, 0 to 1.
+
+        Its weights are then loaded: those of `faded` from the smaller one's `from_rgb`. Karras et al. 2018, figure 2.
+        """
+        channels = self.blocks[blocks].conv1.weight.shape[1]  # type: ignore[union-attr, index]
+        self.faded = EqualizedConv2d(self.from_rgb.weight.shape[1], int(channels), 1)
+        self.new_blocks = blocks
+        self.register_buffer("fade", torch.zeros(()), persistent=False)
+
+    def forward(self, images: Tensor, told: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] in about [-1, 1], any B -> logits [B, 1]; above 0 means "real".
+
+        Args:
+            images: of its own size.
+            told: [1 or B, 2 or 3, H, W]: what it is told of them, where its option `told` says so.
 
         Raises:
-            ValueError: the images are not [B, 3, R, R].
+            ValueError: the images have another size, or it is told more or less than it was built for.
         """
-        if images.shape[1:] != (3, self.resolution, self.resolution):
+        if images.shape[1:] != (3, *self.size):
+            height, width = self.size
             raise ValueError(
-                f"the discriminator was built for images [B, 3, {self.resolution}, {self.resolution}], "
-                f"not {list(images.shape)}"
+                f"the discriminator was built for images [B, 3, {height}, {width}], not {list(images.shape)}"
             )
+        if (0 if told is None else told.shape[1]) != TOLD_CHANNELS[self.told]:
+            raise ValueError(f"the discriminator was built with told={self.told}, and is told something else")
+        if told is not None:
+            images = torch.cat([images, told.to(images).expand(len(images), -1, -1, -1)], dim=1)
         # Channels last: 2 to 3 times faster on CPU, and what tensor cores want.
-        x = images.contiguous(memory_format=torch.channels_last)
-        x = conv_lrelu(self.from_rgb, x)
-        for block in self.blocks:
+        images = images.contiguous(memory_format=torch.channels_last)
+        x = conv_lrelu(self.from_rgb, images)
+        for block in self.blocks[: self.new_blocks]:
+            x = block(x)
+        if self.faded is not None:
+            before = conv_lrelu(self.faded, F.avg_pool2d(images, 2**self.new_blocks))
+            x = torch.lerp(before, x, self.fade.to(x.dtype))
+        for block in self.blocks[self.new_blocks :]:
             x = block(x)
         x = minibatch_stddev(x, self.group_size)
         x = conv_lrelu(self.final_conv, x)

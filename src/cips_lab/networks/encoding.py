@@ -12,6 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cips_lab.networks.size import sides
+from cips_lab.networks.surface import Surface
+from cips_lab.networks.tiling import WeightedRows
+
+PLANE = Surface()
 Lookup = Literal["aligned", "official"]
 
 
@@ -24,6 +29,7 @@ class Inputs(NamedTuple):
 
     shared: Sequence[Tensor] = ()  # what every pixel needs the whole of
     by_row: Sequence[Tensor] = ()  # what pixel i needs row i of: [P, ...]
+    summed: Sequence[Tensor] = ()  # what pixels read a few rows of: their gradients are sparse, and added up in place
 
 
 class EncodingPart(nn.Module, ABC):
@@ -53,26 +59,35 @@ class EncodingPart(nn.Module, ABC):
         """
 
     def forward(self, coords: Tensor) -> Tensor:
-        """[..., 2] -> [..., features]."""
-        return self.encode(coords, self.inputs(native=False))
+        """[..., 2] -> [..., features]; in an ordinary graph, whose gradients are dense."""
+        inputs = self.inputs(native=False)
+        return self.encode(coords, Inputs((*inputs.shared, *inputs.summed), inputs.by_row))
 
 
 class FourierFeatures(EncodingPart):
     """e_fo(x, y) = sin(B (x, y) + b), with B and b learned (paper, equation 1, and the bias of the released code).
+
+    On a cylinder (x, y) is the point in space, see `Surface.points`: what comes out goes around without a seam.
 
     Args:
         features: number of features.
         initialization: ``uniform``: B uniform in +-sqrt(9/2), b as PyTorch's linear layers (the released code).
             ``siren``: the first layer of SIREN (Sitzmann et al. 2020): frequencies omega_0 = 30 times uniform in +-1/2.
         scale: factor on the initial frequencies; above 1 the first pictures have finer structure.
+        surface: where the coordinates lie.
     """
 
     def __init__(
-        self, features: int, initialization: Literal["uniform", "siren"] = "uniform", scale: float = 1.0
+        self,
+        features: int,
+        initialization: Literal["uniform", "siren"] = "uniform",
+        scale: float = 1.0,
+        surface: Surface = PLANE,
     ) -> None:
         super().__init__()
         self.features = features
-        self.weight = nn.Parameter(torch.empty(features, 2))
+        self.surface = surface
+        self.weight = nn.Parameter(torch.empty(features, surface.dimensions))
         self.bias = nn.Parameter(torch.empty(features))
         if initialization == "uniform":
             nn.init.uniform_(self.weight, -math.sqrt(9 / 2), math.sqrt(9 / 2))
@@ -91,14 +106,17 @@ class FourierFeatures(EncodingPart):
     def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
         weight, bias = inputs.shared
         with torch.autocast(coords.device.type, enabled=False):
-            return torch.sin(F.linear(coords.float(), weight.float(), bias.float()))
+            return torch.sin(F.linear(self.surface.points(coords), weight.float(), bias.float()))
 
 
 class CoordinateEmbedding(EncodingPart):
     """e_co: one learned vector for every native pixel, interpolated bilinearly in between (paper, section 3).
 
+    On a cylinder the table goes around: its last column's neighbour is the first, and a frame has as many columns less
+    one as native pixels, where it has a frame for each of the turn's.
+
     Args:
-        resolution: native resolution R; the table has R * R rows.
+        resolution: native resolution R, or (height, width); the table has a row for every pixel of the plane's frame.
         features: length of a vector.
         std: the table is drawn from N(0, std^2) (1 in the released code).
         lr_multiplier: learning rate of the table relative to the other layers. Adam moves every entry by its learning
@@ -109,83 +127,130 @@ class CoordinateEmbedding(EncodingPart):
             same coordinates, half an entry off at the edges.
         lowpass: standard deviation, in native pixels, of a Gaussian that the table is read through; 0 for none. The
             table then cannot tell neighbouring pixels apart: a test of what high frequencies in it are good for.
+        surface: where the coordinates lie.
+        frames: on a cylinder, widths of a frame that the table has columns for in a whole turn; None: the turn's own,
+            fewer stretch it. What users asked of the released code: how large must it be for panoramas?
     """
 
-    filter: Tensor | None  # [R, R]: a row of the table's grid -> the same row, filtered
+    filter_x: Tensor | None  # [columns, columns]: a row of the table's grid -> the same row, filtered
+    filter_y: Tensor | None  # [rows, rows], likewise of a column
 
     def __init__(
         self,
-        resolution: int,
+        resolution: int | Sequence[int],
         features: int,
         std: float = 1.0,
         lr_multiplier: float = 1.0,
         lookup: Lookup = "aligned",
         lowpass: float = 0.0,
+        surface: Surface = PLANE,
+        frames: int | None = None,
     ) -> None:
         super().__init__()
         if lowpass < 0:
             raise ValueError(f"embedding.lowpass must be 0 or more, not {lowpass}")
         if lookup not in ("aligned", "official"):
             raise ValueError(f"embedding_lookup must be aligned or official, not {lookup!r}")
+        if frames is not None and (surface.turns is None or not 1 <= frames <= surface.turns):
+            most = "a cylinder's, from 1 to generator.turns" if surface.turns is None else f"1 to {surface.turns}"
+            raise ValueError(f"embedding.frames must be {most}, not {frames}")
         self.features = features
-        self.resolution = resolution
+        self.surface = surface
+        self.rows, width = sides(resolution)
+        self.columns = width if surface.turns is None else (frames or surface.turns) * (width - 1)
         self.lookup = lookup
         self.lr_multiplier = lr_multiplier
-        # Row-major: y * R + x. The vectors are lr_multiplier times the rows.
-        self.table = nn.Parameter(torch.randn(resolution * resolution, features) * (std / lr_multiplier))
-        self.register_buffer("filter", gaussian_filter(resolution, lowpass) if lowpass else None, persistent=False)
+        # Row-major: y * columns + x. The vectors are lr_multiplier times the rows.
+        self.table = nn.Parameter(torch.randn(self.rows * self.columns, features) * (std / lr_multiplier))
+        around = surface.turns is not None
+        stretch = 1.0 if surface.turns is None else (frames or surface.turns) / surface.turns
+        filters = (
+            (gaussian_filter(self.columns, lowpass * stretch, around=around), gaussian_filter(self.rows, lowpass))
+            if lowpass
+            else (None, None)
+        )
+        self.register_buffer("filter_x", filters[0], persistent=False)
+        self.register_buffer("filter_y", filters[1], persistent=False)
 
     def reads_table_directly(self) -> bool:
         """Whether native pixel i is row i of the table: not so where `official` is to be had outside training."""
-        return self.training or self.lookup == "aligned"
+        return self.surface.turns is None and (self.training or self.lookup == "aligned")
 
     def inputs(self, native: bool) -> Inputs:
         table = self.filtered()
-        return Inputs(by_row=(table,)) if native and self.reads_table_directly() else Inputs(shared=(table,))
+        if native and self.reads_table_directly():
+            return Inputs(by_row=(table,))
+        # Sparse gradients are for float32 on devices that have them.
+        sparse = table.dtype == torch.float32 and table.device.type in ("cpu", "cuda", "meta")
+        return Inputs(summed=(table,)) if sparse else Inputs(shared=(table,))
 
     def filtered(self) -> Tensor:
-        """The table as it is read, [R * R, features]."""
-        if self.filter is None:
+        """The table as it is read, [rows * columns, features]."""
+        if self.filter_x is None:
             return self.table
-        grid = self.table.unflatten(0, (self.resolution, self.resolution))
-        return torch.einsum("yi,xj,ijf->yxf", self.filter, self.filter, grid).flatten(0, 1)
+        grid = self.table.unflatten(0, (self.rows, self.columns))
+        return torch.einsum("yi,xj,ijf->yxf", self.filter_y, self.filter_x, grid).flatten(0, 1)
 
     def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
         if inputs.by_row:
             return self.scaled(inputs.by_row[0])
+        if inputs.summed:
+            return self.interpolate(coords, inputs.summed[0], sparse=True)
         return self.interpolate(coords, inputs.shared[0])
 
-    def interpolate(self, coords: Tensor, table: Tensor) -> Tensor:
-        """[..., 2] -> [..., features] from a table [R * R, features]; beyond the square the border's vectors go on."""
-        last = self.resolution - 1
-        if self.lookup == "aligned":
-            position = (coords.float() + 1) * (0.5 * last)
-        else:
-            position = (coords.float() + 1) * (0.5 * self.resolution) - 0.5
-        position = position.clamp(0, last)
-        corner = position.detach().floor().clamp(max=last - 1)
-        fraction = position - corner
-        x, y = corner.long().unbind(-1)
-        fx, fy = fraction.unbind(-1)
-        first = y * self.resolution + x
-        rows = torch.stack([first, first + 1, first + self.resolution, first + self.resolution + 1], dim=-1)
+    def interpolate(self, coords: Tensor, table: Tensor, sparse: bool = False) -> Tensor:
+        """[..., 2] -> [..., features] from a table as `filtered` gives it; beyond edges the border's vectors go on.
+
+        Args:
+            coords: (x, y).
+            table: [rows * columns, features].
+            sparse: whether the gradient that it gets is sparse, and coordinates get none.
+        """
+        x, y = coords.float().unbind(-1)
+        left, right, fx = self._neighbours(self.surface.wrapped(x), self.columns, self.surface.period)
+        upper, lower, fy = self._neighbours(y, self.rows, None)
+        upper, lower = upper * self.columns, lower * self.columns
+        rows = torch.stack([upper + left, upper + right, lower + left, lower + right], dim=-1)
         weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
         # A weighted sum of four rows of a table is an embedding bag: no [P, 4, features] in memory.
+        rows, weights = rows.flatten(0, -2), weights.flatten(0, -2)
         with torch.autocast(coords.device.type, enabled=False):
-            summed = F.embedding_bag(
-                rows.flatten(0, -2), table.float(), per_sample_weights=weights.flatten(0, -2), mode="sum"
-            )
+            if sparse:
+                summed = WeightedRows.apply(table, rows, weights)
+            else:
+                summed = F.embedding_bag(rows, table.float(), per_sample_weights=weights, mode="sum")
         return self.scaled(summed).unflatten(0, coords.shape[:-1])
+
+    def _neighbours(self, place: Tensor, count: int, period: float | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Along one axis: the entries on both sides of a coordinate, and how far it is from the first to the second."""
+        if period is not None:
+            # Entry 0 is at -1, entry `count` would be one turn on, and is entry 0.
+            position = (place + 1) * (count / period)
+        elif self.lookup == "aligned":
+            position = ((place + 1) * (0.5 * (count - 1))).clamp(0, count - 1)
+        else:
+            position = ((place + 1) * (0.5 * count) - 0.5).clamp(0, count - 1)
+        last = count - 1 if period is not None else count - 2
+        first = position.detach().floor().clamp(0, last)
+        left = first.long()
+        right = (left + 1) % count if period is not None else left + 1
+        return left, right, position - first
 
     def scaled(self, rows: Tensor) -> Tensor:
         """Rows of the table [..., features] -> their vectors."""
         return rows if self.lr_multiplier == 1.0 else rows * self.lr_multiplier
 
 
-def gaussian_filter(size: int, std: float) -> Tensor:
-    """[size, size] matrix of a Gaussian of `std` places along an axis; its rows sum to 1, at the edges too."""
+def gaussian_filter(size: int, std: float, around: bool = False) -> Tensor:
+    """[size, size] matrix of a Gaussian of `std` places along an axis; its rows sum to 1, at the edges too.
+
+    `around`: the axis is a circle; what is on the other side of its end is near.
+    """
     places = torch.arange(size, dtype=torch.float64)
-    weights = torch.exp(-(places[:, None] - places[None, :]).square() / (2 * std**2))
+    away = (places[:, None] - places[None, :]).abs()
+    if around:
+        away = torch.minimum(away, size - away)
+    weights = torch.exp(-away.square() / (2 * std**2))
     return (weights / weights.sum(1, keepdim=True)).float()
 
 
@@ -212,8 +277,8 @@ class PositionalEncoding(nn.Module):
         return [part for part in self.children() if isinstance(part, EncodingPart)]
 
     def forward(self, coords: Tensor) -> Tensor:
-        """[..., 2] -> [..., features]."""
-        return self.encode(coords, self.inputs(native=False))
+        """[..., 2] -> [..., features]; in an ordinary graph, whose gradients are dense."""
+        return torch.cat([part(coords) for part in self.parts()], dim=-1)
 
     def inputs(self, native: bool) -> list[Inputs]:
         """Those of every part, see `EncodingPart.inputs`."""
@@ -240,6 +305,7 @@ class EmbeddingOptions(TypedDict, total=False):
     std: float
     lr_multiplier: float
     lowpass: float
+    frames: int | None
 
 
 # What the paper's model has: all options at the defaults of their classes.
@@ -248,19 +314,21 @@ EMBEDDING = EmbeddingOptions()
 
 
 def positional_encoding(
-    resolution: int,
+    resolution: int | Sequence[int],
     width: int,
     fourier: FourierOptions | None,
     embedding: EmbeddingOptions | None,
     lookup: Lookup,
+    surface: Surface = PLANE,
 ) -> PositionalEncoding:
     """The encoding that `CIPSGenerator`'s options ask for; the place where a further part enters.
 
     Args:
-        resolution: native resolution R.
+        resolution: native resolution R, or (height, width).
         width: the generator's, and so a part's number of features where its options give none.
         fourier, embedding: options of the parts; None leaves one out.
         lookup: as `CoordinateEmbedding`.
+        surface: where the coordinates lie.
 
     Raises:
         ValueError: both are left out, or an option is out of its range.
@@ -271,7 +339,7 @@ def positional_encoding(
 
     parts: dict[str, EncodingPart | None] = {"fourier": None, "embedding": None}
     if fourier is not None:
-        parts["fourier"] = FourierFeatures(**filled(fourier))
+        parts["fourier"] = FourierFeatures(**filled(fourier), surface=surface)
     if embedding is not None:
-        parts["embedding"] = CoordinateEmbedding(resolution, lookup=lookup, **filled(embedding))
+        parts["embedding"] = CoordinateEmbedding(resolution, lookup=lookup, surface=surface, **filled(embedding))
     return PositionalEncoding(parts)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cips_lab.networks.mapping import MappingNetwork
+from cips_lab.networks.size import Size, sides
+from cips_lab.networks.surface import SurfaceName
 from cips_lab.networks.tiling import Tile
 
 
@@ -19,20 +21,37 @@ class Generator(nn.Module, ABC):
 
     Attributes:
         native_only: whether its native grid is all it can synthesise, because a pixel depends on its neighbours.
-        resolution: side R of its native pictures; pixel (i, j) of the grid is that of `image_grid(R, R)`.
+        resolution: side R of its native pictures, or (height, width); pixel (i, j) of the grid is that of
+            `image_grid(R, R)`.
         z_dim, w_dim: sizes of the latent and of the style.
         num_layers: L, the layers that could each have a style of their own.
         mapping: latents [B, z_dim] -> styles [B, w_dim]; also keeps the mean style.
         mixing_probability: share of the training samples that get two styles.
+        surface: what coordinates lie on, ``plane`` or ``cylinder``.
+        period: on a cylinder, what x may be moved by without changing a pixel; None on the plane.
     """
 
     native_only: ClassVar[bool]
-    resolution: int
+    resolution: Size
+    surface: SurfaceName = "plane"
+    period: float | None = None
     z_dim: int
     w_dim: int
     num_layers: int
     mapping: MappingNetwork
     mixing_probability: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its native pictures."""
+        return sides(self.resolution)
+
+    @property
+    def side(self) -> int:
+        """Of its native pictures, where they are square; `ValueError` for those of a rectangle."""
+        if isinstance(self.resolution, tuple):
+            raise ValueError(f"this generator's pictures are {self.resolution[0]} x {self.resolution[1]}, not square")
+        return self.resolution
 
     # ---------------------------------------------------------------- styles
 
@@ -76,17 +95,17 @@ class Generator(nn.Module, ABC):
     # ---------------------------------------------------------------- pictures
 
     def forward(self, z: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """Latents [B, z_dim], standard normal -> images [B, 3, R, R], about [-1, 1], not clamped."""
+        """Latents [B, z_dim], standard normal -> images [B, 3, H, W], about [-1, 1], not clamped."""
         return self.synthesize_native(self.mapping(z), noise_seed)
 
     @abstractmethod
     def synthesize_native(
         self, w: Tensor, noise_seed: int | Tensor = 0, tile: Tile = "auto", keep: int | None = None
     ) -> Tensor:
-        """Styles -> images [B, 3, R, R] on the native grid, with gradients where wanted.
+        """Styles -> images [B, 3, H, W] on the native grid, with gradients where wanted.
 
         Args:
-            w: [B, w_dim], and what else the class takes.
+            w: [B, w_dim], [B, num_layers, w_dim], and what else the class takes.
             noise_seed: one integer for all samples, or [B] int64, one for each; matters only with noise.
             tile: pixels of each sample synthesised at once; ``auto``; or None for all (see `tiling.choose_tile`).
                 Changes memory and speed, never the result.
@@ -94,8 +113,24 @@ class Generator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
-        """As `synthesize_native`, with one ordinary graph over all pixels: what tiles are compared with."""
+    def synthesize_at(
+        self,
+        w: Tensor,
+        coords: Tensor,
+        noise_seed: int | Tensor = 0,
+        tile: Tile = "auto",
+        keep: int | None = None,
+    ) -> Tensor:
+        """Styles -> images [B, 3, h, w] on grids [h, w, 2], or [B, h, w, 2] by sample, with gradients where wanted.
+
+        The others as in `synthesize_native`; `ValueError` for a grid that it cannot synthesise.
+        """
+
+    @abstractmethod
+    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0, coords: Tensor | None = None) -> Tensor:
+        """As `synthesize_native`, or `synthesize_at` where `coords` are given, with one ordinary graph over all pixels:
+        what tiles are compared with.
+        """
 
     @abstractmethod
     def synthesis(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
@@ -108,14 +143,17 @@ class Generator(nn.Module, ABC):
     # ---------------------------------------------------------------- how it is computed
 
     @abstractmethod
-    def tile_pixels(self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None) -> int:
-        """Pixels of each of `batch` samples in a tile of the native grid; all R^2 where there are no tiles.
+    def tile_pixels(
+        self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None, pixels: int | None = None
+    ) -> int:
+        """Pixels of each of `batch` samples in a tile; all of them where there are no tiles.
 
         Args:
             tile: as in `synthesize_native`.
             batch: samples synthesised together.
             device: where.
             free_bytes: free memory of an accelerator; asked of it where not given.
+            pixels: of the picture; None: of the native grid.
         """
 
     @abstractmethod

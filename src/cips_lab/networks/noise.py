@@ -6,9 +6,12 @@ seed), so that conditional independence holds with noise too, and two passes ove
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from cips_lab.networks.size import sides
 
 SUBPIXELS = 64  # noise cells per native pixel and direction: native pixels sit in cell centres, far from rounding
 _MASK = 0xFFFFFFFF
@@ -21,18 +24,24 @@ def _mix(h: Tensor) -> Tensor:
     return h ^ (h >> 16)
 
 
-def pixel_keys(coords: Tensor, resolution: int) -> Tensor:
+def pixel_keys(coords: Tensor, resolution: int | Sequence[int], turns: int | None = None) -> Tensor:
     """A 32-bit key for each pixel.
 
     Args:
         coords: [..., 2] coordinates (x, y).
-        resolution: native resolution R; pixels nearer than 1/64 of a native pixel share their key.
+        resolution: native resolution R, or (height, width); pixels nearer than 1/64 of a native pixel share their key.
+        turns: on a cylinder, frames of a whole turn, after which keys come again.
 
     Returns:
         [...] int64 in [0, 2**32).
     """
-    cells = torch.round((coords.float() + 1) * (0.5 * SUBPIXELS * (resolution - 1))).to(torch.int64)
-    return _mix((_mix(cells[..., 0] & _MASK) * 0x9E3779B1 + cells[..., 1]) & _MASK)
+    height, width = sides(resolution)
+    # Scaled by numbers, not by a tensor of them: the same to the bit on every device.
+    x = torch.round((coords[..., 0].float() + 1) * (0.5 * SUBPIXELS * (width - 1))).to(torch.int64)
+    y = torch.round((coords[..., 1].float() + 1) * (0.5 * SUBPIXELS * (height - 1))).to(torch.int64)
+    if turns is not None:
+        x = x % (SUBPIXELS * (width - 1) * turns)
+    return _mix((_mix(x & _MASK) * 0x9E3779B1 + y) & _MASK)
 
 
 def pixel_noise(keys: Tensor, layer: int, seed: int | Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Configuration F with skip connections of Karras et al. 2020, "Analyzing and Impr
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -17,6 +18,7 @@ from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import MappingNetwork
 from cips_lab.networks.noise import pixel_keys, pixel_noise
 from cips_lab.networks.resample import blur, blur_kernel
+from cips_lab.networks.size import check_native, halvings, sides, size_of
 from cips_lab.networks.tiling import Tile
 
 DEMODULATION_EPSILON = 1e-8
@@ -136,11 +138,13 @@ class ToRGB(nn.Module):
 class StyleGAN2Generator(Generator):
     """Latents to images by convolutions, from a learned 4 x 4 constant; used like `CIPSGenerator`.
 
+    A rectangle begins with a constant of its own shape, whose smaller side has 4 to 7 pixels.
+
     What it cannot do is synthesise free coordinates: a pixel depends on its neighbours, so `synthesis` and `render`
     accept the native grid alone (`native_only` is True).
 
     Args:
-        resolution: R, side of the images, a power of two of at least 8.
+        resolution: R, side of the images, or (height, width), see `size.check_native`.
         z_dim, w_dim: sizes of the latent and of the style.
         mapping_layers, mapping_lr_multiplier: of the mapping network.
         channel_base, channel_max: channels at resolution r are ``min(channel_max, channel_base / r)``; the defaults
@@ -154,14 +158,14 @@ class StyleGAN2Generator(Generator):
             the RGB output of a resolution shares the style of the convolution that follows it.
 
     Raises:
-        ValueError: the resolution is not a power of two of at least 8.
+        ValueError: the resolution is not one that can be doubled up to.
     """
 
     native_only = True
 
     def __init__(
         self,
-        resolution: int,
+        resolution: int | Sequence[int],
         z_dim: int = 512,
         w_dim: int = 512,
         mapping_layers: int = 8,
@@ -172,19 +176,20 @@ class StyleGAN2Generator(Generator):
         mixing_probability: float = 0.0,
     ) -> None:
         super().__init__()
-        if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(f"StyleGAN2Generator: resolution must be a power of two of at least 8, not {resolution}")
-        self.resolution = resolution
+        check_native(resolution, "StyleGAN2Generator: ")
+        self.resolution = size_of(*sides(resolution))
         self.z_dim = z_dim
         self.w_dim = w_dim
         self.noise = noise
         self.mixing_probability = mixing_probability
-        sizes = [4 << i for i in range(resolution.bit_length() - 2)]  # 4, 8, ..., R
+        doublings = halvings(resolution)
+        self.first_size = tuple(side >> doublings for side in self.size)
+        sizes = [4 << i for i in range(doublings + 1)]  # 4, 8, ..., R
         channels = [max(1, min(channel_max, channel_base // size)) for size in sizes]
         self.num_layers = 2 * len(sizes)
 
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
-        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.constant = nn.Parameter(torch.randn(1, channels[0], *self.first_size))
         self.layers = nn.ModuleList([StyledLayer(channels[0], channels[0], w_dim, upsample=False, noise=noise)])
         for a, b in pairwise(channels):
             self.layers.append(StyledLayer(a, b, w_dim, upsample=True, noise=noise))
@@ -202,7 +207,7 @@ class StyleGAN2Generator(Generator):
             tile, keep: not used, nor `tile` in `render`: convolutions cannot be tiled exactly.
 
         Returns:
-            [B, 3, R, R], about [-1, 1].
+            [B, 3, H, W], about [-1, 1].
 
         Raises:
             ValueError: the styles have another shape.
@@ -228,16 +233,29 @@ class StyleGAN2Generator(Generator):
         """Noise [1 or B, 1, r, r] of a layer of size r (None without noise), a function of its arguments alone."""
         if not self.noise:
             return None
-        size = 4 << (layer + 1) // 2
-        keys = pixel_keys(image_grid(size, size, device=device), size).flatten()
+        height, width = (side << (layer + 1) // 2 for side in self.first_size)
+        keys = pixel_keys(image_grid(height, width, device=device), (height, width)).flatten()
         seed = seed.to(device) if isinstance(seed, Tensor) else seed
-        return pixel_noise(keys, layer, seed).view(-1, 1, size, size)
+        return pixel_noise(keys, layer, seed).view(-1, 1, height, width)
 
-    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
+    def synthesize_at(
+        self,
+        w: Tensor,
+        coords: Tensor,
+        noise_seed: int | Tensor = 0,
+        tile: Tile = "auto",
+        keep: int | None = None,
+    ) -> Tensor:
+        self._require_native(coords, (*self.size, 2), (len(w), *self.size, 2))
         return self.synthesize_native(w, noise_seed)
 
-    def tile_pixels(self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None) -> int:
-        return self.resolution**2
+    def synthesize_at_once(self, w: Tensor, noise_seed: int | Tensor = 0, coords: Tensor | None = None) -> Tensor:
+        return self.synthesize_native(w, noise_seed)
+
+    def tile_pixels(
+        self, tile: Tile, batch: int, device: torch.device, free_bytes: int | None = None, pixels: int | None = None
+    ) -> int:
+        return math.prod(self.size)
 
     def compile_synthesis(self) -> None:
         self.synthesize_native = torch.compile(self.synthesize_native)  # type: ignore[method-assign]
@@ -247,7 +265,7 @@ class StyleGAN2Generator(Generator):
 
         Args:
             w: styles, as in `synthesize_native`.
-            coords: [P, 2] or [B, P, 2], P = R^2: the native grid, row by row.
+            coords: [P, 2] or [B, P, 2], P = H W: the native grid, row by row.
             noise_seed: as in `synthesize_native`.
 
         Returns:
@@ -256,7 +274,7 @@ class StyleGAN2Generator(Generator):
         Raises:
             ValueError: the coordinates are not the native grid's.
         """
-        pixels = self.resolution**2
+        pixels = math.prod(self.size)
         self._require_native(coords, (pixels, 2), (len(w), pixels, 2))
         return self.synthesize_native(w, noise_seed).flatten(2).transpose(1, 2)
 
@@ -266,7 +284,7 @@ class StyleGAN2Generator(Generator):
 
         Args:
             w: styles, as in `synthesize_native`.
-            grid: [R, R, 2], the native grid.
+            grid: [H, W, 2], the native grid.
             tile: see `synthesize_native`.
             noise_seed: as in `synthesize_native`.
 
@@ -276,15 +294,15 @@ class StyleGAN2Generator(Generator):
         Raises:
             ValueError: the grid is not the native one.
         """
-        self._require_native(grid, (self.resolution, self.resolution, 2))
+        self._require_native(grid, (*self.size, 2))
         return self.synthesize_native(w, noise_seed)
 
     def _require_native(self, coords: Tensor, *shapes: tuple[int, ...]) -> None:
         """Raise ValueError unless the coordinates are the native grid in one of these shapes (the first unbatched)."""
-        native = image_grid(self.resolution, self.resolution, device=coords.device).view(shapes[0])
+        native = image_grid(*self.size, device=coords.device).view(shapes[0])
         # The tolerance is far above linspace's rounding and far below a pixel.
         if tuple(coords.shape) not in shapes or not torch.all((coords - native).abs() < 1e-5):
             raise ValueError(
                 f"a convolutional generator cannot synthesise free coordinates (got {list(coords.shape)}): use its "
-                f"native grid, image_grid({self.resolution}, {self.resolution}) row by row, or a CIPS generator"
+                f"native grid, image_grid{self.size} row by row, or a CIPS generator"
             )

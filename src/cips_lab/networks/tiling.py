@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -87,6 +88,28 @@ def tiles_of(pixels: int, tile: int) -> list[slice]:
     return [slice(start, min(start + tile, pixels)) for start in range(0, pixels, tile)]
 
 
+class WeightedRows(torch.autograd.Function):
+    """[P, F]: for each pixel a weighted sum of rows of a table, whose gradient is sparse.
+
+    What `F.embedding_bag(sparse=True)` is, which cannot be counted on tensors without memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        """`table` [N, F], `rows` int64 [P, K] and `weights` [P, K]."""
+        ctx.save_for_backward(rows, weights)
+        ctx.shape = table.shape
+        return F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        rows, weights = ctx.saved_tensors
+        values = (weights[..., None] * gradient[:, None, :]).flatten(0, 1)
+        sparse = torch.sparse_coo_tensor(rows.view(1, -1), values, ctx.shape, check_invariants=False)
+        return sparse, None, None
+
+
 def synthesize_tiled(
     function: PixelFunction,
     shared: Tensors,
@@ -96,11 +119,13 @@ def synthesize_tiled(
     graph_bytes: int = 0,
     may_shrink: bool = False,
     keep: int | None = None,
+    summed: Tensors = (),
 ) -> Tensor:
     """All pixels of a picture, tile by tile, with gradients to every tensor that wants them.
 
     Args:
-        function: synthesises one tile from the tensors it is given, and from nothing else that wants a gradient.
+        function: synthesises one tile from the tensors it is given, and from nothing else that wants a gradient. Its
+            first argument holds the shared tensors, and behind them the summed ones.
         shared: tensors that every pixel uses.
         by_row: tensors [pixels, ...], one row a pixel, that a tile gets its rows of.
         pixels: of the picture.
@@ -109,18 +134,21 @@ def synthesize_tiled(
             `keep`, each is made again in the backward pass.
         may_shrink: whether tiles are halved where the device's memory runs out, and the pass begun again.
         keep: bytes of graphs to keep; None: what `keep_bytes` says of the tensors' device.
+        summed: large tensors of which a tile uses a few rows, in such a way that their gradient is sparse: it is added
+            up in place, so that no tile costs a pass over the whole of them.
 
     Returns:
         [B, C, pixels].
     """
-    wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*shared, *by_row))
-    device = next(t.device for t in (*shared, *by_row) if t is not None)
+    tensors = (*shared, *summed, *by_row)
+    wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    device = next(t.device for t in tensors if t is not None)
     keep = keep_bytes(device) if keep is None else keep
-    plan = _Plan(function, len(shared), pixels, tile, graph_bytes <= keep, may_shrink)
+    plan = _Plan(function, len(shared) + len(summed), len(summed), pixels, tile, graph_bytes <= keep, may_shrink)
     if wants_gradient:
-        return _TiledSynthesis.apply(plan, *shared, *by_row)
+        return _TiledSynthesis.apply(plan, *tensors)
     with torch.no_grad():
-        return plan.attempt(lambda: plan.without_graph([*shared, *by_row]))
+        return plan.attempt(lambda: plan.without_graph(tensors))
 
 
 @dataclass
@@ -128,7 +156,8 @@ class _Plan:
     """How a picture is cut, and what computes a piece."""
 
     function: PixelFunction
-    shared: int  # how many of the tensors are shared; the others are by row
+    shared: int  # how many of the tensors are shared, the summed ones among them; the others are by row
+    summed: int  # how many of these, the last of them, have sparse gradients
     pixels: int
     tile: int
     keep: bool
@@ -180,18 +209,29 @@ class _Plan:
         dtype, enabled = self.autocast
         # Without autocast's cache, which would hold every pass's leaves until the iteration's end.
         with torch.enable_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False):
-            return _Piece(self.function(leaves, cut, rows), cut, rows)
+            return _Piece(self.function(leaves, cut, rows), leaves[self.shared - self.summed :], cut, rows)
+
+    def sums(self, tensors: Tensors, needed: Sequence[bool]) -> list[Tensor | None]:
+        """Where the gradients of the summed tensors are added up."""
+        several = zip(tensors[: self.shared], needed[: self.shared], strict=True)
+        whole = [torch.zeros_like(t) if need and t is not None else None for t, need in several]
+        return whole[self.shared - self.summed :]
 
 
 @dataclass
 class _Piece:
     output: Tensor
+    summed: Tensors
     cut: list[Tensor | None]
     rows: slice
 
-    def backward(self, gradient: Tensor, by_row: list[Tensor | None]) -> None:
-        """Add to the leaves' gradients, and write the rows' own."""
+    def backward(self, gradient: Tensor, sums: list[Tensor | None], by_row: list[Tensor | None]) -> None:
+        """Add to the leaves' gradients and to the sums, and write the rows' own."""
         torch.autograd.backward(self.output, gradient[..., self.rows])
+        for total, leaf in zip(sums, self.summed, strict=True):
+            if total is not None and leaf is not None and leaf.grad is not None:
+                total.add_(leaf.grad)
+                leaf.grad = None
         for whole, part in zip(by_row, self.cut, strict=True):
             if whole is not None and part is not None:
                 whole[self.rows] = 0 if part.grad is None else part.grad
@@ -226,18 +266,22 @@ class _TiledSynthesis(torch.autograd.Function):
         ]
 
         def kept() -> Tensors:
+            sums = plan.sums(tensors, needed)
             while ctx.pieces:  # each graph is freed once it was used
-                ctx.pieces.pop(0).backward(gradient, by_row)
-            return ctx.leaves
+                ctx.pieces.pop(0).backward(gradient, sums, by_row)
+            return gradients(ctx.leaves, sums)
 
         def recomputed() -> Tensors:
-            leaves = _leaves(tensors[: plan.shared], needed)
+            leaves, sums = _leaves(tensors[: plan.shared], needed), plan.sums(tensors, needed)
             for rows in plan.tiles:
-                plan.with_graph(leaves, tensors, needed, rows).backward(gradient, by_row)
-            return leaves
+                plan.with_graph(leaves, tensors, needed, rows).backward(gradient, sums, by_row)
+            return gradients(leaves, sums)
 
-        leaves = kept() if plan.keep else plan.attempt(recomputed)
-        return None, *(None if leaf is None else leaf.grad for leaf in leaves), *by_row
+        def gradients(leaves: Tensors, sums: Tensors) -> Tensors:
+            own = [None if leaf is None else leaf.grad for leaf in leaves[: plan.shared - plan.summed]]
+            return [*own, *sums]
+
+        return None, *(kept() if plan.keep else plan.attempt(recomputed)), *by_row
 
 
 def _leaves(tensors: Tensors, needed: Sequence[bool]) -> list[Tensor | None]:

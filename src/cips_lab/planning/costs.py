@@ -13,7 +13,7 @@ from cips_lab.runs.records import Job
 if TYPE_CHECKING:  # torch and all that trains: imported only when something is to be counted
     from cips_lab.planning.rehearsal import Iteration, Rehearsal
 
-SETTINGS = ("generator", "discriminator", "objective", "resolution", "batch_size", "micro_batch")
+SETTINGS = ("generator", "discriminator", "objective", "view", "resolution", "batch_size", "micro_batch")
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,11 @@ def count(config: DictConfig) -> Costs:
 def costs_of_rehearsal(gan: "Rehearsal", iteration: "Iteration") -> Costs:
     """Counts of the networks on stage, and of an iteration of theirs."""
     generator, discriminator = gan.generator, gan.discriminator
-    side = generator.resolution
     return Costs(
         generator_parameters=sum(p.numel() for p in generator.parameters()),
         discriminator_parameters=sum(p.numel() for p in discriminator.parameters()),
         synthesis_flops=gan.forward_flops(generator, (generator.z_dim,)),
-        judging_flops=gan.forward_flops(discriminator, (3, side, side)),
+        judging_flops=gan.judging_flops(),
         training_flops=sum(iteration.flops_per_image(gan.share, gan.r1_interval).values()),
     )
 

@@ -70,7 +70,8 @@ class MemoryTracker(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):
-            if isinstance(value, Tensor):
+            # A sparse tensor is made of others, which have been met.
+            if isinstance(value, Tensor) and value.layout == torch.strided:
                 self._meet(value.untyped_storage())
         if func._overloadpacket is torch.ops.aten.convolution:
             copies = sum(t.numel() * t.itemsize for t in args[:2] if not has_a_layout_of_convolutions(t))

@@ -1,12 +1,14 @@
 """What a training run will take: parameters, FLOPs, memory and time, counted before anything is allocated."""
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
 from cips_lab.errors import UserError
+from cips_lab.networks.size import Size, sides
 from cips_lab.planning.costs import costs_of_rehearsal
 from cips_lab.planning.devices import ARITHMETIC, accelerator_of, arithmetic_of, count_planned
 from cips_lab.planning.rehearsal import KINDS, PHASES, R1, Iteration, rehearsal
@@ -23,7 +25,8 @@ class Plan:
     Attributes:
         generator_parameters, discriminator_parameters: their numbers.
         generator_forward, discriminator_forward: FLOPs of one image.
-        resolution, batch_size, passes, processes: images an iteration, passes that each process makes of its share.
+        resolution, shown: of a picture, and of what of it is shown at once: a side, or (height, width).
+        batch_size, passes, processes: images an iteration, passes that each process makes of its share.
         r1_interval: iterations from one R1 step to the next; 0 without R1.
         precision, accelerator: as configured.
         rates: arithmetic -> FLOP/s of one process's device at its peak.
@@ -39,7 +42,8 @@ class Plan:
     discriminator_parameters: int
     generator_forward: int
     discriminator_forward: int
-    resolution: int
+    resolution: Size
+    shown: Size
     batch_size: int
     passes: int
     processes: int
@@ -105,6 +109,7 @@ def make_plan(cfg: DictConfig) -> Plan:
             generator_forward=costs.synthesis_flops,
             discriminator_forward=costs.judging_flops,
             resolution=gan.generator.resolution,
+            shown=gan.view.size,
             batch_size=cfg.batch_size,
             passes=gan.passes,
             processes=processes,
@@ -148,8 +153,10 @@ def report(plan: Plan) -> str:
     per_image = [plan.flops_per_image(iteration) for iteration in iterations]
     totals = [sum(phases.values()) for phases in per_image]
     share = plan.batch_size // plan.processes
+    height, width = sides(plan.resolution)
+    part = "" if plan.shown == plan.resolution else f", of which {' x '.join(map(str, sides(plan.shown)))} are shown"
     lines = [
-        f"{plan.resolution} x {plan.resolution} pixels, batch {plan.batch_size} on {plan.processes} process(es): "
+        f"{height} x {width} pixels{part}, batch {plan.batch_size} on {plan.processes} process(es): "
         f"{share} images each in {plan.passes} pass(es), {plan.precision}",
     ]
 
@@ -174,7 +181,7 @@ def report(plan: Plan) -> str:
 
     heading("memory of each process", *(name for name, _ in columns))
     if plan.tiled is not None:
-        all_pixels = plan.resolution**2
+        all_pixels = math.prod(sides(plan.shown))
         row("  pixels synthesised at once", *("all" if i.tile >= all_pixels else f"{i.tile:,}" for i in iterations))
     for phase in PHASES:
         if phase in iterations[0].memory:

@@ -5,6 +5,7 @@ allocates nothing. Two meters look on: one adds up FLOPs, one the bytes of the t
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +24,9 @@ from cips_lab.data.dataset import to_device_range
 from cips_lab.networks.tiling import Tile, keep_bytes
 from cips_lab.planning.meters import FlopCounter, MemoryTracker
 from cips_lab.processes.reducer import GradientReducer
-from cips_lab.training.gan import GAN
+from cips_lab.training.gan import GAN, Batch
 from cips_lab.training.guard import Guard
+from cips_lab.training.views import DRAWS, cut
 
 KINDS = ("parameters", "average", "Adam moments", "gradients", "images", "activations")
 DISCRIMINATOR, R1, GENERATOR, AVERAGE = PHASES = ("discriminator step", "R1 step", "generator step", "averaging")
@@ -83,6 +85,7 @@ class Rehearsal(GAN):
             batch_size=rehearsed * samples * processes,
             micro_batch=samples,
             guard=Guard("off"),  # fake tensors have no values to look at
+            view=None if cfg.get("view") is None else build(cfg.view),
         )
         self.precision = precision
         self.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
@@ -118,13 +121,20 @@ class Rehearsal(GAN):
             self.tracker.label("parameters", (*network.parameters(), *network.buffers()))
         self.tracker.label("average", (*self.average.parameters(), *self.average.buffers()))
 
-    def rehearse(self, synthesize: Callable[..., Tensor], tile: int) -> Iteration:
-        """One iteration with R1, its generator run by `synthesize`: (w, noise_seed) -> images [b, 3, R, R]."""
+    def rehearse(self, native: Callable[..., Tensor], at: Callable[..., Tensor], tile: int) -> Iteration:
+        """One iteration with R1.
+
+        Args:
+            native: runs the generator on its native grid: (w, noise_seed) -> images [b, 3, H, W].
+            at: runs it on any: (w, coords, noise_seed) -> images [b, 3, h, w].
+            tile: pixels of each sample that they synthesise at once.
+        """
         self.found = Iteration(tile)
-        self._synthesize = synthesize
+        self._native, self._at = native, at
         self.images_seen = 0  # a moment with R1
-        size = self.generator.resolution
-        batch = torch.zeros(self.share, 3, size, size, dtype=torch.uint8)
+        windowed = self.view.reads_originals
+        pictures = torch.zeros(self.share, 3, *(self.view.sides if windowed else self.view.frame), dtype=torch.uint8)
+        batch = (pictures, torch.ones(self.share, 5, dtype=torch.int64)) if windowed else pictures
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             self.training_step(batch, 0)
         rehearsed = min(self.passes, self.REHEARSED)
@@ -133,7 +143,8 @@ class Rehearsal(GAN):
 
     def rehearse_untiled(self) -> Iteration:
         """The same with all pixels in one graph, as a generator without tiles is trained."""
-        return self.rehearse(self.generator.synthesize_at_once, self.generator.resolution**2)
+        at_once = self.generator.synthesize_at_once
+        return self.rehearse(at_once, lambda w, coords, seed: at_once(w, seed, coords), self.pixels)
 
     def rehearse_tiled(self, tile: Tile, device: torch.device, memory: int) -> Iteration | None:
         """An iteration as it is trained on a device; None for a generator that has no tiles.
@@ -147,9 +158,13 @@ class Rehearsal(GAN):
         if generator.native_only:
             return None
         free = memory - self.tracker.live.total()
-        tile = generator.tile_pixels(tile, self.share // self.passes, device, free)
+        tile = generator.tile_pixels(tile, self.share // self.passes, device, free, self.pixels)
         keep = keep_bytes(device, free)
-        return self.rehearse(partial(generator.synthesize_native, tile=tile, keep=keep), tile)
+        return self.rehearse(
+            partial(generator.synthesize_native, tile=tile, keep=keep),
+            partial(generator.synthesize_at, tile=tile, keep=keep),
+            tile,
+        )
 
     def forward_flops(self, network: nn.Module, sample: tuple[int, ...]) -> int:
         """FLOPs of a network's forward pass on one sample of the given shape."""
@@ -158,16 +173,36 @@ class Rehearsal(GAN):
             network(torch.zeros(1, *sample))
         return self.counter.total - before
 
+    def judging_flops(self) -> int:
+        """FLOPs of the discriminator's forward pass on one image."""
+        channels = self.discriminator.from_rgb.weight.shape[1]  # type: ignore[union-attr, index]
+        before = self.counter.total
+        with torch.no_grad():
+            image = torch.zeros(1, 3, *self.view.sides)
+            told = torch.zeros(1, int(channels) - 3, *self.view.sides)
+            self.discriminator(image, *([told] if channels > 3 else []))
+        return self.counter.total - before
+
+    @property
+    def pixels(self) -> int:
+        """Of a sample, as it is shown."""
+        return math.prod(self.view.sides)
+
     @property
     def r1_interval(self) -> int:
         """Iterations from one R1 step to the next; 0 without R1."""
         return self.objective.r1_interval if self.objective.r1_weight > 0 else 0
 
-    def _prepare_real(self, batch: Tensor) -> Tensor:
+    def _prepare_real(self, batch: Batch) -> Tensor:
         """The whole share is held, of which the passes that are rehearsed take theirs."""
-        real = to_device_range(batch, torch.zeros(len(batch), dtype=torch.bool))
-        self.tracker.label("images", (batch, real))
-        return real[: self.batch_size // self.trainer.world_size]
+        pictures, windows = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
+        real = to_device_range(pictures, torch.zeros(len(pictures), dtype=torch.bool))
+        rehearsed = self.batch_size // self.trainer.world_size
+        draws = torch.zeros(rehearsed, DRAWS, dtype=torch.float64)
+        self.shown = self.view.shown(draws, None if windows is None else windows[:rehearsed])
+        self.tracker.label("images", (pictures, real))
+        seen = real[:rehearsed]
+        return seen if self.shown.windows is None else cut(seen, self.shown.windows, self.view.sides)
 
     def _discriminator_step(self, real: Tensor, optimizer: Any) -> None:
         with self._phase(DISCRIMINATOR):

@@ -9,12 +9,13 @@ import torch
 from omegaconf import DictConfig
 
 from cips_lab.configuration import build
-from cips_lab.data.dataset import FixedSizeDataset, Size, sides
+from cips_lab.data.dataset import FixedSizeDataset
 from cips_lab.data.sources import open_source
 from cips_lab.errors import UserError
 from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
+from cips_lab.networks.size import Size, sides
 from cips_lab.render.finite import check_weights
 from cips_lab.render.scene import check_scene, parse_size, samples
 

@@ -14,11 +14,14 @@ from cips_lab.errors import UserError
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import latents_of_seeds
+from cips_lab.networks.size import Size
+from cips_lab.networks.surface import turn_grid
 from cips_lab.networks.tiling import Tile
 from cips_lab.processes.collectives import world_size
 from cips_lab.render.pictures import quantize
 
 TRAINING_SQUARE = (-1.0, -1.0, 1.0, 1.0)
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def parse_seeds(seeds: Any) -> list[int]:
@@ -33,9 +36,10 @@ def parse_seeds(seeds: Any) -> list[int]:
     return numbers
 
 
-def parse_size(resolution: Any, native: int) -> tuple[int, int]:
+def parse_size(resolution: Any, native: Size) -> tuple[int, int]:
     """``null`` (the native one), a number or ``[height,width]`` -> (height, width); `UserError` for anything else."""
-    size = [resolution or native] * 2 if resolution is None or isinstance(resolution, int) else list(resolution)
+    chosen = native if resolution is None else resolution
+    size = [chosen] * 2 if isinstance(chosen, int) else list(chosen)
     if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
         raise UserError(f"resolution={resolution}: expected a positive number of pixels, or [height,width]")
     return size[0], size[1]
@@ -43,16 +47,47 @@ def parse_size(resolution: Any, native: int) -> tuple[int, int]:
 
 def check_scene(generator: Generator, height: int, width: int, region: Sequence[float] = TRAINING_SQUARE) -> None:
     """Raise `UserError` for a size or region that the generator cannot draw."""
-    side = generator.resolution
+    if generator.surface == "cylinder" and not -1 <= region[1] < region[3] <= 1:
+        raise UserError(
+            f"region={list(region)}: reaches off the cylinder's height, which is from -1 to 1; choose top and bottom "
+            "within"
+        )
     if not generator.native_only:
         return
-    if (height, width) != (side, side):
+    if (height, width) != generator.size:
         raise UserError(
             f"resolution={height if height == width else f'[{height},{width}]'}: this generator is convolutional and "
-            f"makes pictures of its native {side} x {side} only"
+            f"makes pictures of its native {generator.size[0]} x {generator.size[1]} only"
         )
     if tuple(region) != TRAINING_SQUARE:
         raise UserError(f"region={list(region)}: this generator is convolutional and has its native pictures only")
+
+
+def whole_turn(generator: Generator, device: torch.device | str | None = None) -> Tensor | None:
+    """The grid [H, W, 2] of a cylinder's whole turn at the native pixels' distance; None on a plane."""
+    if generator.period is None:
+        return None
+    height, width = generator.size
+    return turn_grid(height, round(generator.period / 2 * (width - 1)), generator.period, device=device)
+
+
+def around(grid: Tensor, numbers: Tensor, period: float) -> Tensor:
+    """A frame's grid [H, W, 2] at an angle for each sample's number [B]: [B, H, W, 2].
+
+    Multiples of the golden ratio fill the turn evenly, however many samples there are.
+    """
+    share = (numbers.double() * GOLDEN) % 1
+    moved = torch.stack([share * period, torch.zeros_like(share)], dim=-1).to(grid)
+    return grid + moved[:, None, None]
+
+
+@torch.no_grad()
+def frames(generator: Generator, z: Tensor, psi: float, size: tuple[int, int], numbers: Tensor) -> Tensor:
+    """Frames [B, 3, H, W] of a cylinder at the angles of the samples' numbers [B]; see `draw`, `around`."""
+    assert generator.period is not None
+    w = generator.truncate(generator.mapping(z), psi)
+    grid = image_grid(*size, device=z.device)
+    return generator.synthesize_at(w, around(grid, numbers.to(z.device), generator.period))
 
 
 @torch.no_grad()
@@ -84,6 +119,8 @@ def samples(
 ) -> Iterator[Tensor]:
     """The pictures that are evaluated: those that `cips_lab.synthesize seeds=...` makes of the same numbers.
 
+    Of a cylinder, each is a frame at another angle, so that all of the turn is judged.
+
     Args:
         generator: on `device`, in evaluation mode.
         batches: numbers of samples, int64 [b], as `Evaluator.batches` gives them.
@@ -99,7 +136,7 @@ def samples(
             count on this one's part in what they do together.
     """
     height, width = parse_size(resolution, generator.resolution)
-    native = height == width == generator.resolution
+    native = (height, width) == generator.size
     grid = None if native else image_grid(height, width, device=device)
     failure: UserError | None = None
     for numbers in batches:
@@ -107,7 +144,10 @@ def samples(
             seeds = numbers.tolist()
             z = latents_of_seeds(seeds, generator.z_dim).to(device)
             try:
-                yield quantize(draw(generator, z, truncation, grid), seeds)
+                if generator.period is None:
+                    yield quantize(draw(generator, z, truncation, grid), seeds)
+                else:
+                    yield quantize(frames(generator, z, truncation, (height, width), numbers), seeds)
                 continue
             except UserError as error:
                 if world_size() == 1:

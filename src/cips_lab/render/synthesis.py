@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 from tqdm import tqdm
 
 from cips_lab.errors import UserError
@@ -16,9 +17,13 @@ from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import latents_of_seeds
+from cips_lab.networks.size import Size
+from cips_lab.networks.surface import turn_region
+from cips_lab.render.blending import blended_styles, render_blended, styles_around
 from cips_lab.render.finite import PictureNotFinite, check_weights
+from cips_lab.render.mixing import Mix, check_mix, mixed_styles, parse_mix
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
-from cips_lab.render.scene import check_scene, draw, parse_seeds, parse_size
+from cips_lab.render.scene import TRAINING_SQUARE, check_scene, draw, parse_seeds, parse_size
 from cips_lab.render.streaming import LARGE_PIXELS, TIFF, StreamedPicture, stream_pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -59,12 +64,44 @@ class Synthesis:
         self.generator = on_device(load_generator(self.source), cfg.device)
         self.device = self.generator.mapping.w_mean.device
         check_weights(self.generator, f"ckpt={self.source}")
-        self.height, self.width = parse_size(cfg.resolution, self.generator.resolution)
+        self.mix = None if cfg.mix is None else parse_mix(str(cfg.mix))
+        if self.mix is not None:
+            check_mix(self.mix, self.generator)
+        self.height, self.width = parse_size(cfg.resolution, self._native_size())
+        if cfg.turn is not None:
+            self.region = self._turned()
         self.streamed = self._is_streamed()
         check_scene(self.generator, self.height, self.width, self.region)
+        if cfg.blend and (self.generator.native_only or self.mix is not None or len(self.seeds) < 2):
+            raise UserError(
+                "blend=true: blends the styles of two or more seeds along one picture, of a generator that is "
+                "synthesised pixel by pixel, and not with mix="
+            )
+
+    def _native_size(self) -> Size:
+        """What null means: the native size, and of a turn as many columns as are at the native distance."""
+        height, width = self.generator.size
+        if self.cfg.turn is None or self.generator.period is None:
+            return self.generator.resolution
+        start, stop = self.cfg.turn
+        return height, max(1, round((stop - start) * self.generator.period / 2 * (width - 1)))
+
+    def _turned(self) -> list[float]:
+        if self.generator.period is None:
+            raise UserError("turn=: this generator's surface is a plane; region=[...] says what is drawn of it")
+        if list(self.region) != list(TRAINING_SQUARE):
+            raise UserError("turn= and region= both say what is drawn; give one, and heights= with turn=")
+        try:
+            return list(turn_region(self.width, self.generator.period, self.cfg.turn, self.cfg.heights))
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
     def _is_streamed(self) -> bool:
         one_tiff = len(self.seeds) == 1 and self.output.suffix.lower() in TIFF and not self.into_folder
+        if self.cfg.blend or self.mix is not None:
+            if self.cfg.stream:
+                raise UserError("stream=true: pictures of one style each are streamed, not with blend= or mix=")
+            return False
         large = self.height * self.width > LARGE_PIXELS or one_tiff
         streamed: bool = (large and not self.generator.native_only) if self.cfg.stream is None else self.cfg.stream
         if streamed and self.generator.native_only:
@@ -81,6 +118,10 @@ class Synthesis:
             UserError: a picture is not finite, and none is left; or it cannot be written.
         """
         try:
+            if self.mix is not None:
+                return self._mixed(self.mix)
+            if self.cfg.blend:
+                return self._blended()
             if self.streamed:
                 self._stream()
             elif self.into_folder:
@@ -93,10 +134,59 @@ class Synthesis:
             raise UserError(f"ckpt={self.source}: {error}") from None
         return f"{len(self.seeds)} picture(s) of {self.height} x {self.width} in {self.output}"
 
+    def _styles(self, seeds: list[int]) -> Tensor:
+        """[B, w_dim], truncated."""
+        z = latents_of_seeds(seeds, self.generator.z_dim).to(self.device)
+        return self.generator.truncate(self.generator.mapping(z), float(self.cfg.truncation))
+
+    def _grid(self) -> Tensor:
+        return image_grid(self.height, self.width, self.region, device=self.device)
+
+    @torch.no_grad()
+    def _blended(self) -> str:
+        """One picture of all seeds: around where it is a whole turn, else from the first to the last."""
+        whole = self.cfg.turn is not None and self.cfg.turn[1] - self.cfg.turn[0] == 1
+        styles = (styles_around if whole else blended_styles)(self._styles(self.seeds), self.width)
+        image = render_blended(self.generator, styles, self._grid(), self.cfg.tile)
+        path = self.output / "blended.png" if self.into_folder else self.output
+        save_picture(to_uint8(image[None], self.seeds[:1])[0], path)
+        return f"a picture of {self.height} x {self.width} with {len(self.seeds)} styles along it in {path}"
+
+    @torch.no_grad()
+    def _mixed(self, mix: Mix) -> str:
+        """A grid with the pictures themselves above and on the left; or a folder of those that are mixed."""
+        own = self._styles(mix.seeds)
+        rows, columns = own[: len(mix.rows)], own[len(mix.rows) :]
+        styles = [own, mixed_styles(rows, columns, mix, self.generator.num_layers)]
+        native = (self.height, self.width) == self.generator.size and self.region == list(TRAINING_SQUARE)
+
+        def drawn(w: Tensor) -> np.ndarray:
+            several = w.split(self.cfg.batch)
+            if native:
+                images = [self.generator.synthesize_native(part) for part in several]
+            else:
+                images = [self.generator.render(part, self._grid(), self.cfg.tile) for part in several]
+            return to_uint8(torch.cat(images))
+
+        themselves, mixed = (drawn(w) for w in styles)
+        if self.into_folder:
+            for number, picture in enumerate(mixed):
+                row, column = divmod(number, len(mix.columns))
+                save_picture(picture, self.output / f"seed{mix.rows[row]:06d}-{mix.columns[column]:06d}.png")
+        else:
+            above = [np.full_like(mixed[:1], 255), themselves[len(mix.rows) :]]
+            lines = [
+                part
+                for row in range(len(mix.rows))
+                for part in (themselves[row : row + 1], mixed[row * len(mix.columns) : (row + 1) * len(mix.columns)])
+            ]
+            save_picture(tile_images(np.concatenate([*above, *lines]), len(mix.columns) + 1), self.output)
+        return f"{len(mixed)} mixed picture(s) of {self.height} x {self.width} in {self.output}"
+
     def _batches(self) -> Iterator[np.ndarray]:
         """uint8 [b, H, W, 3], in the seeds' order."""
         cfg = self.cfg
-        grid = image_grid(self.height, self.width, self.region, device=self.device)
+        grid = self._grid()
         with tqdm(
             total=len(self.seeds), desc="synthesising", unit="picture", disable=len(self.seeds) <= cfg.batch
         ) as bar:
@@ -120,7 +210,7 @@ class Synthesis:
             raise
 
     def _stream(self) -> None:
-        truncation, region = float(self.cfg.truncation), list(self.cfg.region)
+        truncation, region = float(self.cfg.truncation), list(self.region)
         identity = {"generator": sha256_of(self.source), "truncation": truncation, "region": region}
         files = [self.output / f"seed{seed:06d}.tif" if self.into_folder else self.output for seed in self.seeds]
         pictures = [

@@ -89,9 +89,10 @@ def conditions(table: Table) -> str:
     if c.get("manifold_extractor") not in (None, c["extractor"]):
         networks += f" and {c['manifold_extractor']}"
     at = {"last": "the last evaluation", "best": "the best evaluation"}.get(str(c["at"]), f"{c['at']} kimg")
+    size = f"{c['resolution']} x {c['resolution']}" if isinstance(c["resolution"], int) else str(c["resolution"])
     weights = f" (weights {c['weights']})" if c.get("weights") else ""
     return (
-        f"{c['num_samples']} generated against {c['num_real']} real pictures at {c['resolution']} x {c['resolution']}, "
+        f"{c['num_samples']} generated against {c['num_real']} real pictures at {size}, "
         f"{networks}{weights}; {at} of every run."
     )
 

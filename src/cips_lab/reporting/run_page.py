@@ -6,6 +6,7 @@ from typing import Any
 from cips_lab.data.inventory import read_inventory
 from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.registry import higher_is_better, keys_of
+from cips_lab.networks.size import sides
 from cips_lab.planning.costs import Costs, costs_of
 from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting import page
@@ -67,9 +68,14 @@ def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
     )
 
 
+def size_of(job: Job) -> tuple[int, int]:
+    """(height, width) of one image, in pixels."""
+    return sides(job.config.get("resolution") or 256)
+
+
 def side_of(job: Job) -> int:
-    """Of one image, in pixels."""
-    return int(job.config.get("resolution") or 256)
+    """The longer side of one image, in pixels."""
+    return max(size_of(job))
 
 
 def frames(job: Job) -> list[Frame]:
@@ -90,7 +96,7 @@ def facts(job: Job, costs: Costs | str | None) -> list[tuple[str, str]]:
     """What a reader asks first, beside the metrics."""
     trainer = job.config.get("trainer") or {}
     found = [
-        ("resolution", f"{side_of(job)} \N{MULTIPLICATION SIGN} {side_of(job)}"),
+        ("resolution", " \N{MULTIPLICATION SIGN} ".join(map(str, size_of(job)))),
         ("batch", str(job.config.get("batch_size", "unknown"))),
         ("seed", str(job.seed)),
         *read_inventory(job.folder).items(),

@@ -85,8 +85,13 @@ def differing(flats: list[Flat]) -> list[str]:
     absent = object()
     apart = [n for n in names if any(flat.get(n, absent) != flats[0].get(n, absent) for flat in flats)]
     if "resolution" in apart:
-        apart = [n for n in apart if not n.endswith(".resolution")]
+        apart = [n for n in apart if not n.endswith(".resolution") and not is_copy(n, "resolution", flats)]
     return apart
+
+
+def is_copy(name: str, of: str, flats: list[Flat]) -> bool:
+    """Whether an option has the value of another everywhere."""
+    return name != of and all(flat.get(name) == flat.get(of) for flat in flats)
 
 
 # ---------------------------------------------------------------------------------------------- names

@@ -46,6 +46,8 @@ RESULT, COURSE, MEASUREMENT, WAY, NOTHING = Effect
 TABLE = (
     Option("generator", RESULT),
     Option("discriminator", RESULT),
+    Option("view", RESULT),
+    Option("view.resolution", NOTHING, "the resolution once more"),
     Option("objective", RESULT),
     Option("resolution", RESULT),
     Option("batch_size", RESULT),
@@ -57,6 +59,8 @@ TABLE = (
     Option("data.path", RESULT, "by content, see `Inputs`"),
     Option("data.resolution", RESULT),
     Option("data.flip", RESULT),
+    Option("data.map", RESULT),
+    Option("data.span", RESULT),
     Option("data.unreadable", COURSE, "another picture in the place of one that cannot be decoded"),
     Option("data.test_path", MEASUREMENT, "held-out pictures give the floor alone"),
     Option("data.name", NOTHING),
@@ -98,8 +102,21 @@ TABLE = (
 )
 # Values of places: one place may be spelled in many ways.
 PLACES = ("data.path", "data.test_path", "init", "metrics.weights", "metrics.manifold_weights")
-# What runs of versions without an option did.
-BEFORE = {"trainer.tf32": False}
+# What runs of versions without an option did; of a part that they had not at all, where they had what holds it.
+BEFORE: Flat = {
+    "trainer.tf32": False,
+    "view._target_": "cips_lab.training.views.Full",
+    "view.fade_kimg": 50,
+    "discriminator.told": "none",
+}
+BEFORE_OF: dict[str, Flat] = {
+    "cips_lab.networks.cips.CIPSGenerator": {
+        "generator.surface": "plane",
+        "generator.turns": 6,
+        "generator.mixing_probability": 0.0,
+    },
+    "cips_lab.data.datamodule.BlueMarbleDataModule": {"data.map": "blue_marble", "data.span": None},
+}
 # Of the data, what is not the set of real pictures that a generator is compared with.
 NOT_THE_SET = ("data.flip", "data.resolution")
 
@@ -115,9 +132,21 @@ def effect_of(option: str) -> Effect | None:
 
 def settings_with(settings: dict[str, Any], *effects: Effect) -> Flat:
     """The options that have one of these effects, dotted name -> value; places in full, old names as they are now."""
-    found = BEFORE | flatten(settings)
+    found = as_today(flatten(settings))
     kept = {name: value for name, value in found.items() if (effect_of(name) or RESULT) in effects}
     return {name: place(value) if name in PLACES else value for name, value in kept.items()}
+
+
+def as_today(found: Flat) -> Flat:
+    """The settings of a run of any version, with what it did where it had no option yet."""
+    before = dict(BEFORE)
+    if "resolution" in found:
+        before |= {"view.size": found["resolution"]}
+    if "generator.embedding.features" in found:
+        before |= {"generator.embedding.frames": None}
+    for target in (found.get("generator._target_"), found.get("data._target_")):
+        before |= BEFORE_OF.get(str(target), {})
+    return before | found
 
 
 def place(value: Any) -> Any:

@@ -23,6 +23,7 @@ from cips_lab.files.secrets import redact_arguments, redact_settings
 from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import replace_text
 from cips_lab.metrics.registry import of_key
+from cips_lab.networks.size import size_name
 from cips_lab.runs.choices import composed_choices
 from cips_lab.runs.folder import CONFIG, ENVIRONMENT, WANDB, is_run
 from cips_lab.runs.settings import read_settings
@@ -128,7 +129,7 @@ def wandb_logger(
     config = redact_settings(settings) | {"choices": chosen, "environment": read_environment(folder)}
     if "generator" in chosen:
         config["variant"] = chosen["generator"]
-    resolution = f"{settings['resolution']}px" if "resolution" in settings else None
+    resolution = f"{size_name(settings['resolution'])}px" if "resolution" in settings else None
     found = [chosen.get("experiment"), chosen.get("generator"), chosen.get("data"), resolution, *(tags or [])]
     return start(
         folder,

@@ -4,7 +4,7 @@ The clock is `images_seen`: real images consumed by all processes together. All 
 and that clock (`draws`), so neither the number of processes, nor micro-batches, nor an interruption changes a run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cips_lab.data.dataset import to_device_range
+from cips_lab.data.windows import WindowsOf
 from cips_lab.errors import NonFinite
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.tiling import Tile
@@ -25,7 +26,9 @@ from cips_lab.training.guard import Guard, StandStill, poisoned, seed_after
 from cips_lab.training.incident import Finding, Incident, report
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 from cips_lab.training.objective import Objective
+from cips_lab.training.views import AnyResolution, Full, Shown, View, WindowReader, cut, draw
 
+Batch = Tensor | Sequence[Tensor]  # real pictures; or these and the windows that they were seen through
 CHECKPOINT_KEY = "cips_lab"
 
 
@@ -43,6 +46,7 @@ class GAN(pl.LightningModule):
         tile: pixels of each sample synthesised at once; ``auto``, or None for all (see `tiling.choose_tile`).
         guard: what is done when a loss or gradient is not finite.
         generator_config: what `load_generator` needs to build the generator again; kept in checkpoints.
+        view: which coordinates are shown; None: the whole native grid.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class GAN(pl.LightningModule):
         tile: Tile = "auto",
         guard: Guard | None = None,
         generator_config: dict[str, Any] | None = None,
+        view: View | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,11 +82,16 @@ class GAN(pl.LightningModule):
         self.images_seen = 0
         self.statistics: dict[str, Tensor] = {}  # of the last iteration, this process's share
         self.reducers: dict[nn.Module, GradientReducer] = {}  # of each network, where there are other processes
-        self._discriminate: Callable[[Tensor], Tensor] = discriminator.forward
+        self.view = Full(generator.resolution) if view is None else view
+        self.view.check(generator)
+        self.told = str(getattr(discriminator, "told", "none"))
+        self.shown: Shown  # by this process's share of the iteration
+        self._judge: Callable[..., Tensor] = discriminator.forward
         if compile:
             generator.compile_synthesis()
-            self._discriminate = torch.compile(self._discriminate)
-        self._synthesize: Callable[..., Tensor] = partial(generator.synthesize_native, tile=tile)
+            self._judge = torch.compile(self._judge)
+        self._native: Callable[..., Tensor] = partial(generator.synthesize_native, tile=tile)
+        self._at: Callable[..., Tensor] = partial(generator.synthesize_at, tile=tile)
 
     @property
     def generator_ema(self) -> Generator:
@@ -113,7 +123,15 @@ class GAN(pl.LightningModule):
             rank=self.global_rank,
             world_size=world,
             images_seen=self.images_seen,
+            windows=self._windows(),
         )
+
+    def _windows(self) -> WindowsOf | None:
+        """How pictures are read where the view takes them at their own size."""
+        if not isinstance(self.view, AnyResolution):
+            return None
+        reader = WindowReader(self.view, self.draw_seed, self.batch_size, self.flip)
+        return WindowsOf(self.view.frame, self.view.sides, reader)
 
     def on_fit_end(self) -> None:
         """Whoever uses the networks next may not have other processes beside it."""
@@ -123,8 +141,8 @@ class GAN(pl.LightningModule):
 
     # ------------------------------------------------------------------ one iteration
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One iteration on this process's share of the real images, uint8 [B / processes, 3, R, R]."""
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One iteration on this process's share of the real images, uint8 [B / processes, 3, H, W]."""
         optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
         real = self._prepare_real(batch)
         self._collect_gradients_of(self.discriminator)
@@ -135,9 +153,8 @@ class GAN(pl.LightningModule):
         w_mean = self._generator_step(optimizer_g)
         lost = self.guard.lost_phase()
         if lost is not None:
-            raise NonFinite(
-                report(self._incident(lost, batch), Path(self.trainer.default_root_dir), batch, self.global_rank)
-            )
+            pictures, folder = batch if isinstance(batch, Tensor) else batch[0], Path(self.trainer.default_root_dir)
+            raise NonFinite(report(self._incident(lost, batch), folder, pictures, self.global_rank))
         self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
         self.images_seen += self.batch_size
@@ -145,10 +162,11 @@ class GAN(pl.LightningModule):
     def _discriminator_step(self, real: Tensor, optimizer: Any) -> None:
         shares = self._shares()
         for i, latents in enumerate(self._latents("discriminator", shares)):
+            shown = self.shown.part(i, len(shares))
             with torch.no_grad():
-                fake = self._synthesize(self._styles(latents), latents.noise_seed)
-            real_logits = self._discriminate(real[i :: len(shares)])
-            fake_logits = self._discriminate(fake)
+                fake = self._synthesize(self._styles(latents), latents.noise_seed, shown)
+            real_logits = self._discriminate(real[i :: len(shares)], shown)
+            fake_logits = self._discriminate(fake, shown)
             loss = discriminator_loss(real_logits, fake_logits)
             self._backward(loss, self.discriminator, "discriminator", i)
             self._record("loss/discriminator", loss, i)
@@ -161,7 +179,8 @@ class GAN(pl.LightningModule):
         """R1 in an optimiser step of its own, on the same real images, as the released code does."""
         shares = self._shares()
         for i in range(len(shares)):
-            penalty = r1_penalty(self.discriminator, real[i :: len(shares)])
+            told = self.shown.part(i, len(shares)).told(self.told)
+            penalty = r1_penalty(self.discriminator, real[i :: len(shares)], *([] if told is None else [told]))
             loss = self.objective.r1_weight / 2 * penalty * self.objective.r1_interval
             self._backward(loss, self.discriminator, "r1", i)
             self._record("loss/r1", penalty, i)
@@ -174,7 +193,8 @@ class GAN(pl.LightningModule):
         for i, latents in enumerate(self._latents("generator", shares)):
             w = self._styles(latents)
             w_mean += w.detach().float().reshape(-1, w.shape[-1]).mean(0) / len(shares)
-            loss = generator_loss(self._discriminate(self._synthesize(w, latents.noise_seed)))
+            shown = self.shown.part(i, len(shares))
+            loss = generator_loss(self._discriminate(self._synthesize(w, latents.noise_seed, shown), shown))
             self._backward(loss, self.generator, "generator", i)
             self._record("loss/generator", loss, i)
         self._step(optimizer, self.generator, "generator")
@@ -188,7 +208,16 @@ class GAN(pl.LightningModule):
 
     # ------------------------------------------------------------------ its parts
 
-    def _incident(self, phase: str, batch: Tensor) -> Incident:
+    def _synthesize(self, w: Tensor, noise_seed: Tensor, shown: Shown) -> Tensor:
+        """What samples show of their pictures, [b, 3, h, w]."""
+        return self._native(w, noise_seed) if shown.coords is None else self._at(w, shown.coords, noise_seed)
+
+    def _discriminate(self, images: Tensor, shown: Shown) -> Tensor:
+        """Logits [b, 1]."""
+        told = shown.told(self.told)
+        return self._judge(images) if told is None else self._judge(images, told)
+
+    def _incident(self, phase: str, batch: Batch) -> Incident:
         """What all processes know of a phase that was not finite; no weight has changed in this iteration."""
         losses = {name: float(value) for name, value in self.statistics.items()}
         return Incident(
@@ -203,7 +232,7 @@ class GAN(pl.LightningModule):
             processes=gather_objects(Finding(self.global_rank, losses, self.retrace(phase, batch))),
         )
 
-    def retrace(self, phase: str, batch: Tensor) -> list[str]:
+    def retrace(self, phase: str, batch: Batch) -> list[str]:
         """Go through a phase again: the parameters whose gradient is not finite on this very process.
 
         Possible because weights have not changed and every draw is a function of the seed and the images seen. Hooks
@@ -211,7 +240,7 @@ class GAN(pl.LightningModule):
 
         Args:
             phase: ``discriminator``, ``r1`` or ``generator``.
-            batch: this process's real images, uint8 [B / processes, 3, R, R].
+            batch: this process's real images, uint8 [B / processes, 3, H, W].
         """
         network: nn.Module = self.generator if phase == "generator" else self.discriminator
         finite: dict[str, Tensor] = {}
@@ -265,12 +294,21 @@ class GAN(pl.LightningModule):
         """Latents -> w [b, w_dim], or [b, layers, w_dim] where the generator mixes styles."""
         return self.generator.training_styles(latents.z, latents.z_mixed, latents.crossover)
 
-    def _prepare_real(self, batch: Tensor) -> Tensor:
-        """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says."""
+    def _prepare_real(self, batch: Batch) -> Tensor:
+        """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says, and cut to what is
+        shown; which is noted for the fake ones.
+        """
+        pictures, windows = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
+        share = Share(self.global_rank, self.trainer.world_size)
         flips = torch.zeros(self.batch_size, dtype=torch.bool)
         if self.flip:
             flips = draw_flips(self.draw_seed, self.images_seen, self.batch_size)
-        return to_device_range(batch, Share(self.global_rank, self.trainer.world_size).of(flips).to(batch.device))
+        real = to_device_range(pictures, share.of(flips).to(pictures.device))
+        draws = share.of(draw(self.draw_seed, self.images_seen, self.batch_size)).to(pictures.device)
+        self.shown = self.view.shown(draws, windows)
+        if getattr(self.discriminator, "faded", None) is not None:  # it has grown
+            self.discriminator.fade.fill_(self.view.fade(self.images_seen))  # type: ignore[operator]
+        return real if self.shown.windows is None else cut(real, self.shown.windows, self.view.sides)
 
     def _shares(self) -> list[Share]:
         """This process's shares of a global batch, one for each micro-batch."""

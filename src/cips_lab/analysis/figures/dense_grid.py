@@ -120,7 +120,7 @@ def compute(study: Study) -> DenseGrid:
         native = quantize(generator.synthesize_native(w))[0].cpu()
     found, real_beyond, count = [], {}, 0
     for factor in FACTORS:
-        real = real_at(study, generator.resolution * factor)
+        real = real_at(study, generator.side * factor)
         if real is not None:
             count = judged_count(study, real)
             some = torch.stack([real[i * len(real) // REAL_SPECTRA] for i in range(REAL_SPECTRA)])
@@ -134,7 +134,7 @@ def compute(study: Study) -> DenseGrid:
 
 def judged(study: Study, subject: Subject, factor: int, way: str, real: PictureSet) -> tuple[float, float]:
     """Frechet distances of whole pictures and of crops, to real ones of the same size."""
-    count, side = judged_count(study, real), subject.generator.resolution
+    count, side = judged_count(study, real), subject.generator.side
     places = crop_places(side * factor - side + 1, count)
     crops: list[Tensor] = []
 

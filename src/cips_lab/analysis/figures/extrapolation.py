@@ -87,12 +87,12 @@ def patch_grid(resolution: int, corner: tuple[int, int], device: torch.device | 
 @torch.no_grad()
 def patches(generator: Generator, w: Tensor, numbers: Tensor, corners: list[tuple[int, int]]) -> Tensor:
     """A patch of each sample, number i at the place i modulo `PLACES`: uint8 [b, 3, R / 2, R / 2]."""
-    side = generator.resolution // 2
+    side = generator.side // 2
     images = torch.empty(len(w), 3, side, side, dtype=torch.uint8, device=w.device)
     for place, corner in enumerate(corners):
         these = (numbers % PLACES == place).nonzero()[:, 0].to(w.device)
         if len(these):
-            images[these] = quantize(generator.render(w[these], patch_grid(generator.resolution, corner, w.device)))
+            images[these] = quantize(generator.render(w[these], patch_grid(generator.side, corner, w.device)))
     return images
 
 
@@ -126,7 +126,7 @@ def compute(study: Study) -> list[Extrapolation]:
     """
     found = []
     subjects = study.suited(lacks_grid)
-    resolution = subjects[0].generator.resolution
+    resolution = subjects[0].generator.side
     count = min(MOST_SAMPLES, study.count)
     real: Gaussian | None = None
     if study.real is not None:

@@ -182,7 +182,7 @@ def compute(study: Study, fixations: Sequence[Fixation] = FIXATIONS) -> Foveated
         Unsuitable: every model is convolutional.
     """
     subject = study.suited(lacks_grid)[0]
-    generator, side = subject.generator, subject.generator.resolution
+    generator, side = subject.generator, subject.generator.side
     grid = image_grid(side, side, device=study.device)
     w = study.styles(subject, study.seeds[:1])
     whole = generator.render(w, grid)[0].float().cpu()

@@ -3,7 +3,9 @@
 From a model of the plane, which the paper has not: what comes out on a region wider than the training square, with one
 style, and with a style for every pixel: anchors stand at equal distances, and between two of them a pixel's style is
 mixed of theirs (the paper's figure and ALIS blend so). As a model of the plane knows nothing beyond its square, the
-coordinate may also run there and back within it. Whole turns come from models that were trained on a cylinder.
+coordinate may also run there and back within it.
+
+From a model that was trained on a cylinder: a whole turn, with one style and with styles blended around it.
 """
 
 from dataclasses import dataclass
@@ -17,16 +19,19 @@ from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import lacks_grid
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
+from cips_lab.networks.surface import turn_grid
+from cips_lab.render.blending import blended_styles, render_blended, styles_around
 from cips_lab.render.pictures import quantize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 FRAMES = 5  # widths of the training picture; odd, so that the middle one is the training square
-BAND_STYLES = 2**24  # numbers of styles of pixels at once: 64 MB
 WIDE, WIDE_BLENDED = "a wide region, one style", "a wide region, styles blended"
 SWUNG, SIDE_BY_SIDE = "there and back in the square, styles blended", "pictures side by side"
 WAYS = (WIDE, WIDE_BLENDED, SWUNG, SIDE_BY_SIDE)
+TURN, TURN_BLENDED = "a whole turn, one style", "a whole turn, styles blended"
+WAYS_AROUND = (TURN, TURN_BLENDED)
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,10 @@ class Panorama:
 
     Attributes:
         subject: its label.
-        way: one of `WAYS`.
-        image: uint8 [3, R, FRAMES R].
-        seam: how much columns differ where frames meet, over how much they differ elsewhere (see `seam_of`).
+        way: one of `WAYS`, or of `WAYS_AROUND` on a cylinder.
+        image: uint8 [3, R, FRAMES R], or of a turn [3, R, turns (R - 1)].
+        seam: how much columns differ where frames meet, or where a turn closes, over how much they differ elsewhere
+            (see `seam_of` and `seam_around`).
     """
 
     subject: str
@@ -58,38 +64,6 @@ def swinging_grid(resolution: int, frames: int, device: torch.device | str | Non
     return torch.cat([native if frame % 2 == 0 else native.flip(1) for frame in range(frames)], dim=1)
 
 
-def anchor_columns(anchors: int, width: int) -> Tensor:
-    """The columns where anchors stand, the first and the last at the edges: int64 [A]."""
-    return torch.linspace(0, width - 1, anchors, dtype=torch.float64).round().long()
-
-
-def blended_styles(anchors: Tensor, width: int) -> Tensor:
-    """Styles [A, w_dim] -> a style for each column [W, w_dim], linear between anchors, and theirs where they stand."""
-    columns = anchor_columns(len(anchors), width).to(anchors.device)
-    place = torch.arange(width, device=anchors.device)
-    left = (torch.searchsorted(columns, place, right=True) - 1).clamp(max=len(anchors) - 2)
-    share = ((place - columns[left]) / (columns[left + 1] - columns[left]))[:, None]
-    between = anchors[left] + share * (anchors[left + 1] - anchors[left])
-    return torch.where(share == 1, anchors[left + 1], between)  # at 0 it is the left one's already
-
-
-@torch.no_grad()
-def render_blended(generator: Generator, styles: Tensor, grid: Tensor) -> Tensor:
-    """A picture with a style for each column, band by band.
-
-    Args:
-        generator: in evaluation mode.
-        styles: [W, w_dim].
-        grid: [H, W, 2].
-
-    Returns:
-        [3, H, W].
-    """
-    rows = max(1, BAND_STYLES // styles.numel())
-    bands = [generator.render(styles.expand(1, len(band), -1, -1), band)[0] for band in grid.split(rows)]
-    return torch.cat(bands, dim=1)
-
-
 def seam_of(image: Tensor, frame: int) -> float:
     """Mean absolute difference of the columns on both sides of frames' edges, over that of all other neighbours.
 
@@ -106,31 +80,60 @@ def seam_of(image: Tensor, frame: int) -> float:
     return float(steps[edge].mean() / steps[~edge].mean().clamp(min=1e-9))
 
 
+def seam_around(image: Tensor) -> float:
+    """Mean absolute difference of the last column and the first, over that of all neighbours: 1 where nobody sees it.
+
+    Args:
+        image: [3, H, W], a whole turn.
+    """
+    values = image.float()
+    closing = (values[..., 0] - values[..., -1]).abs().mean()
+    return float(closing / values.diff(dim=-1).abs().mean().clamp(min=1e-9))
+
+
 @torch.no_grad()
 def compute(study: Study) -> list[Panorama]:
-    """Every model, in every way.
+    """Every model, in every way that its surface has.
 
     Raises:
         Unsuitable: every model is convolutional.
     """
     found = []
     for subject in study.suited(lacks_grid):
-        generator, side = subject.generator, subject.generator.resolution
         # The study's seeds as far as they go, for the anchors at the frames' edges and, all but one, for the frames.
         seeds = list(dict.fromkeys([*study.seeds, *range(max(study.seeds) + 1, max(study.seeds) + FRAMES + 2)]))
         anchors = study.styles(subject, seeds[: FRAMES + 1])
-        blended = blended_styles(anchors, FRAMES * side)
-        wide = wide_grid(side, FRAMES, study.device)
-        images = {
-            WIDE: generator.render(anchors[:1], wide)[0],
-            WIDE_BLENDED: render_blended(generator, blended, wide),
-            SWUNG: render_blended(generator, blended, swinging_grid(side, FRAMES, study.device)),
-            SIDE_BY_SIDE: torch.cat(list(generator.synthesize_native(anchors[:FRAMES])), dim=-1),
-        }
+        plane = subject.generator.surface == "plane"
+        images = (on_the_plane if plane else around)(subject.generator, anchors)
         for way, image in images.items():
             picture = quantize(image[None]).cpu()[0]
-            found.append(Panorama(subject.label, way, picture, seam_of(picture, side)))
+            seam = seam_of(picture, subject.generator.side) if plane else seam_around(picture)
+            found.append(Panorama(subject.label, way, picture, seam))
     return found
+
+
+def on_the_plane(generator: Generator, anchors: Tensor) -> dict[str, Tensor]:
+    """`WAYS` of a model of the plane with the styles [FRAMES + 1, w_dim]."""
+    side, device = generator.side, anchors.device
+    blended, wide = blended_styles(anchors, FRAMES * side), wide_grid(side, FRAMES, device)
+    return {
+        WIDE: generator.render(anchors[:1], wide)[0],
+        WIDE_BLENDED: render_blended(generator, blended, wide),
+        SWUNG: render_blended(generator, blended, swinging_grid(side, FRAMES, device)),
+        SIDE_BY_SIDE: torch.cat(list(generator.synthesize_native(anchors[:FRAMES])), dim=-1),
+    }
+
+
+def around(generator: Generator, anchors: Tensor) -> dict[str, Tensor]:
+    """`WAYS_AROUND` of a model of the cylinder, at the native pixels' distance."""
+    period = generator.period
+    assert period is not None
+    height, width = generator.side, round(period / 2 * (generator.side - 1))
+    turn = turn_grid(height, width, period, device=anchors.device)
+    return {
+        TURN: generator.render(anchors[:1], turn)[0],
+        TURN_BLENDED: render_blended(generator, styles_around(anchors, width), turn),
+    }
 
 
 def rows(data: list[Panorama]) -> list[Row]:
@@ -149,35 +152,48 @@ def numbers(data: list[Panorama]) -> Row:
 
 
 def reading(data: list[Panorama]) -> str:
-    """Whether frames can be seen to meet."""
-    told = "; ".join(
-        f"{subject} {seams[WIDE_BLENDED]:.1f} on a wide region and {seams[SWUNG]:.1f} there and back, with styles "
-        f"blended; {seams[SIDE_BY_SIDE]:.1f} for pictures side by side"
-        for subject, seams in numbers(data)["seam"].items()
+    """Whether frames, or the ends of a turn, can be seen to meet."""
+    told = []
+    for subject, seams in numbers(data)["seam"].items():
+        if TURN in seams:
+            told.append(
+                f"{subject} {seams[TURN]:.1f} where its turn closes, {seams[TURN_BLENDED]:.1f} with styles blended"
+            )
+        else:
+            told.append(
+                f"{subject} {seams[WIDE_BLENDED]:.1f} on a wide region and {seams[SWUNG]:.1f} there and back, with "
+                f"styles blended; {seams[SIDE_BY_SIDE]:.1f} for pictures side by side"
+            )
+    return (
+        f"How much columns differ where frames meet, over how much they do elsewhere (1: no seam): {'; '.join(told)}."
     )
-    return f"How much columns differ where frames meet, over how much they do elsewhere (1: no seam): {told}."
 
 
 def draw(data: list[Panorama]) -> "Drawing":
-    """Each model's panoramas, two in a row."""
+    """Each model's panoramas, two in a row; whole turns one below the other."""
     import matplotlib.pyplot as plt
 
-    subjects = list(dict.fromkeys(one.subject for one in data))
-    size = (12.0, 3.3 * len(subjects))
-    figure, grid = plt.subplots(2 * len(subjects), 2, figsize=size, squeeze=False, constrained_layout=True)
-    for axes, one in zip(grid.flat, data, strict=True):
+    columns = 1 if any(one.way in WAYS_AROUND for one in data) else 2
+    lines = -(-len(data) // columns)
+    size = (12.0, (2.6 if columns == 1 else 1.65) * lines)
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, constrained_layout=True)
+    for axes, one in zip(grid.flat, data, strict=False):
         height, width = one.image.shape[1:]
         axes.imshow(one.image.permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.set_title(f"{one.subject}: {one.way} (seams {one.seam:.1f})", fontsize=9)
-        # Where the training square, or a frame, ends.
-        axes.set_xticks([place - 0.5 for place in range(height, width, height)], [""] * (FRAMES - 1))
+        if one.way in WAYS:  # where the training square, or a frame, ends
+            axes.set_xticks([place - 0.5 for place in range(height, width, height)], [""] * (FRAMES - 1))
+        else:
+            axes.set_xticks([])
         axes.set_yticks([])
+    for axes in grid.flat[len(data) :]:
+        axes.set_axis_off()
     return figure
 
 
 FIGURE = Figure(
     name="panorama",
-    title="A panorama from a model of the plane",
+    title="A panorama",
     place="Figures 11 and 17",
     compute=compute,
     draw=draw,

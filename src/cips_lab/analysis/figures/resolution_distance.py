@@ -45,7 +45,7 @@ def compute(study: Study) -> list[ResolutionDistance]:
     """
     subjects = study.suited(lacks_grid)
     study.with_real_pictures()
-    native = subjects[0].generator.resolution
+    native = subjects[0].generator.side
     sizes = {factor: real for factor in FACTORS if (real := real_at(study, native * factor)) is not None}
     if max(sizes, default=1) == 1:
         raise Unsuitable(f"it needs real pictures of more than {native} pixels a side, and the data set has none")

@@ -64,7 +64,7 @@ def blocks_of(generator: Generator) -> dict[str, list[int]]:
     if isinstance(generator, CIPSGenerator):
         return {"first layer": [0], **{f"pair {i}": [2 * i - 1, 2 * i] for i in range(1, 1 + count // 2)}}
     blocks = {f"{4 << i} x {4 << i}": [2 * i - 1, 2 * i] if i else [0] for i in range(count // 2)}
-    blocks[f"{generator.resolution} x {generator.resolution}"].append(count - 1)
+    blocks[f"{generator.side} x {generator.side}"].append(count - 1)
     return blocks
 
 
