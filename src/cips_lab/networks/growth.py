@@ -32,8 +32,7 @@ def grown_generator(small: CIPSGenerator, large: CIPSGenerator) -> dict[str, Ten
     Raises:
         ValueError: `large` is not of twice the resolution, four times, ..., with all else alike.
     """
-    times = doublings(small.size, large.size)
-    if not times:
+    if not doublings(small.size, large.size):
         raise ValueError(f"pictures of {size_name(small.size)} cannot be doubled to {size_name(large.size)}")
     if set(small.to_rgb) != {str(i) for i in range(len(small.blocks))}:
         raise ValueError("growth needs generator.output=skip; with output=last, the last layer makes the picture")

@@ -91,6 +91,13 @@ class View(ABC):
         if fade_kimg < 0:
             raise ValueError(f"view.fade_kimg must be at least 0, not {fade_kimg}")
         self.fade_kimg = fade_kimg
+        self._native: Tensor | None = None
+
+    def native(self, device: torch.device) -> Tensor:
+        """The native grid [1, H, W, 2], made once."""
+        if self._native is None or self._native.device != device:
+            self._native = image_grid(*self.frame, device=device)[None]
+        return self._native
 
     @property
     def size(self) -> Size:
@@ -138,9 +145,7 @@ class Full(View):
             raise ValueError(f"view=full shows whole pictures: view=patch view.size={self.size} shows parts of them")
 
     def shown(self, draws: Tensor, windows: Tensor | None = None) -> Shown:
-        return Shown(
-            None, None, image_grid(*self.frame, device=draws.device)[None], torch.zeros(1, device=draws.device)
-        )
+        return Shown(None, None, self.native(draws.device), torch.zeros(1, device=draws.device))
 
 
 class Patch(View):
@@ -248,29 +253,30 @@ class Cylinder(View):
             )
 
     def shown(self, draws: Tensor, windows: Tensor | None = None) -> Shown:
-        native = image_grid(*self.frame, device=draws.device)[None]
+        native = self.native(draws.device)
         moved = torch.stack([draws[:, 0] * self.period, torch.zeros_like(draws[:, 0])], dim=-1)
         coords = (native + moved[:, None, None]).float()
         return Shown(coords, None, native, torch.zeros(1, device=draws.device))
 
 
+def pixels_of(windows: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The frame's columns [B, w] and rows [B, h] that windows [B, 5] show, int64."""
+    left, top, step, _, _ = windows[:, :, None].unbind(1)
+    height, width = (torch.arange(side, device=windows.device) for side in size)
+    return left + step * width, top + step * height
+
+
 def places_of(windows: Tensor, size: tuple[int, int]) -> Tensor:
     """Coordinates [B, h, w, 2] of what windows [B, 5] show, of (h, w) pixels; rounded once, from float64."""
-    left, top, step, columns, rows = windows.double().unbind(1)
-
-    def axis(first: Tensor, whole: Tensor, count: int) -> Tensor:
-        pixels = first[:, None] + step[:, None] * torch.arange(count, device=windows.device)
-        return (2 * pixels / (whole[:, None] - 1) - 1).float()
-
-    x, y = axis(left, columns, size[1]), axis(top, rows, size[0])
+    columns, rows = windows[:, 3:].double().unbind(1)
+    axes = zip(pixels_of(windows, size), (columns, rows), strict=True)
+    x, y = ((2 * pixels.double() / (whole[:, None] - 1) - 1).float() for pixels, whole in axes)
     return torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
 
 
 def cut(pictures: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
     """What windows [B, 5] show of native pictures [B, 3, H, W], as [B, 3, h, w]."""
-    left, top, step, _, _ = windows.unbind(1)
-    x = left[:, None] + step[:, None] * torch.arange(size[1], device=windows.device)
-    y = top[:, None] + step[:, None] * torch.arange(size[0], device=windows.device)
+    x, y = pixels_of(windows, size)
     samples = torch.arange(len(pictures), device=windows.device)[:, None, None]
     return pictures.permute(0, 2, 3, 1)[samples, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
 

@@ -19,9 +19,9 @@ from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import lacks_grid
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
-from cips_lab.networks.surface import turn_grid
 from cips_lab.render.blending import blended_styles, render_blended, styles_around
 from cips_lab.render.pictures import quantize
+from cips_lab.render.scene import whole_turn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -126,13 +126,11 @@ def on_the_plane(generator: Generator, anchors: Tensor) -> dict[str, Tensor]:
 
 def around(generator: Generator, anchors: Tensor) -> dict[str, Tensor]:
     """`WAYS_AROUND` of a model of the cylinder, at the native pixels' distance."""
-    period = generator.period
-    assert period is not None
-    height, width = generator.side, round(period / 2 * (generator.side - 1))
-    turn = turn_grid(height, width, period, device=anchors.device)
+    turn = whole_turn(generator, anchors.device)
+    assert turn is not None
     return {
         TURN: generator.render(anchors[:1], turn)[0],
-        TURN_BLENDED: render_blended(generator, styles_around(anchors, width), turn),
+        TURN_BLENDED: render_blended(generator, styles_around(anchors, turn.shape[1]), turn),
     }
 
 
