@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -72,3 +74,28 @@ def test_other_faults_are_left_alone() -> None:
     with pytest.raises(RuntimeError, match="another fault"):
         list(PictureLoader(Full("another fault"), num_workers=0))
     assert len(list(PictureLoader([torch.zeros(1)] * 3, num_workers=0))) == 3  # type: ignore[arg-type]
+
+
+LOST_READER = """
+import sys, threading
+from cips_lab.data.loading import end_with_the_run
+
+def serve(error):  # as multiprocessing.resource_sharer
+    try:
+        raise error
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+
+end_with_the_run(0)
+for error in (ConnectionResetError(104, "Connection reset by peer"), BrokenPipeError(), EOFError(), OSError("a fault")):
+    thread = threading.Thread(target=serve, args=[error])
+    thread.start()
+    thread.join()
+"""
+
+
+def test_a_reader_says_nothing_where_its_run_is_gone() -> None:
+    ended = subprocess.run([sys.executable, "-c", LOST_READER], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0
+    assert ended.stderr.count("Traceback") == 1
+    assert ended.stderr.endswith("OSError: a fault\n")

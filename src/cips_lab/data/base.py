@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
-from cips_lab.data.loading import PictureLoader, leave_signals_to_the_run, processes_here, readers_that_fit
+from cips_lab.data.loading import PictureLoader, end_with_the_run, processes_here, readers_that_fit
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.windows import Originals, WindowDataset, WindowsOf
 from cips_lab.errors import UserError
@@ -143,5 +143,5 @@ class BaseDataModule(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=leave_signals_to_the_run,
+            worker_init_fn=end_with_the_run,
         )

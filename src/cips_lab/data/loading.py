@@ -3,8 +3,10 @@
 import logging
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -21,13 +23,27 @@ BATCHES_AHEAD = 3  # two that torch prefetches for each reader, and the one that
 SHARED_IS_FULL = ("Bus error", "insufficient shared memory", "No space left on device", "unable to open shared memory")
 
 
-def leave_signals_to_the_run(worker: int) -> None:
+def end_with_the_run(worker: int) -> None:
     """In a reading process: go on when a whole job is asked to stop, for the iteration is finished first.
 
-    The run ends its readers itself, and a reader whose run is gone ends.
+    The run ends its readers itself, and a reader whose run is gone ends, without a word: what there is to tell, the
+    run's own processes tell.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = say_nothing_of_a_lost_reader
+
+
+def say_nothing_of_a_lost_reader(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """As `sys.excepthook`, where the only connection that can break is the one to the process that reads.
+
+    A thread hands over each batch's memory through it, and prints what breaks it (`multiprocessing.resource_sharer`):
+    where a run is killed in that moment, a traceback that has nothing to tell.
+    """
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def processes_here(world_size: int) -> int:
