@@ -93,7 +93,7 @@ def test_rectangles(run: Run, tmp_path: Path, pictures: Path) -> None:
     options = ["resolution=[16,32]", "data=folder", f"data.path={pictures}", "trainer=cpu", "data.num_workers=0"]
     result = run(
         *("train", *TINY[:-1], "name=wide", *options, "schedule.total_kimg=0.016", "schedule.evaluate_kimg=0.016"),
-        *("schedule.evaluate_samples=12", "metrics.num_real=12", "metrics.kid_subset_size=6"),
+        *("schedule.evaluate_samples=12", "metrics.num_samples=12", "metrics.num_real=12", "metrics.kid_subset_size=6"),
     )
     assert result.returncode == 0, result.stderr
     assert "16 x 32 pixels" in result.stdout
