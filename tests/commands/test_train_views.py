@@ -17,10 +17,6 @@ from cips_lab.networks.surface import turn_grid
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-# Rounding may turn the sign of a value at a leaky ReLU's kink, and one such moves a weight by up to 3e-3 of itself; a
-# sample that shows another part on one of two processes moves some by more than themselves.
-NEARLY = 0.02
-
 TINY = ["experiment=debug", "objective.r1_interval=2", "schedule.checkpoint_kimg=0.016", "callbacks.samples=null"]
 VIEWS = {
     "patch": ["view=patch", "view.size=8", "view.scale=2", "discriminator.told=where", "generator.noise=true"],
@@ -52,14 +48,27 @@ def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(float((a - b).norm() / a.norm().clamp(min=1e-6)) for a, b in pairs)
 
 
+def trained_by_two_as_by_one(run: Run, runs: Path, *options: str) -> dict[str, Tensor]:
+    """The weights of seed 0 by one process; fails where two give others.
+
+    Rounding may turn the sign of a value at a leaky ReLU's kink, which moves some weights by 3e-3 of themselves (seen
+    at one seed, in one iteration, with AVX2 kernels). So one seed of three is enough: a fault shows at each.
+    """
+    found: list[float] = []
+    while not found or (found[-1] >= 1e-4 and len(found) < 3):
+        one, two, seed = f"one_{len(found)}", f"two_{len(found)}", f"seed={len(found)}"
+        train(run, one, *options, seed, "trainer=cpu")
+        train(run, two, *options, seed, "trainer=ddp_cpu", "trainer.devices=2")
+        found.append(difference(weights(runs / one), weights(runs / two)))
+    assert found[-1] < 1e-4, found
+    return weights(runs / "one_0")
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_on_two_processes_and_interrupted(run: Run, tmp_path: Path, pictures: Path, view: str) -> None:
     options = [*VIEWS[view], f"data.path={pictures}"] if "data=folder" in VIEWS[view] else VIEWS[view]
-    train(run, "whole", *options, "trainer=cpu", "schedule.total_kimg=0.032")
     runs = tmp_path / "runs"
-    whole = weights(runs / "whole")
-    train(run, "two", *options, "trainer=ddp_cpu", "trainer.devices=2", "schedule.total_kimg=0.032")
-    assert difference(whole, weights(runs / "two")) < NEARLY
+    whole = trained_by_two_as_by_one(run, runs, *options, "schedule.total_kimg=0.032")
     train(run, "parts", *options, "trainer=cpu", "schedule.total_kimg=0.016")
     begun = weights(runs / "parts")
     train(run, "parts", *options, "trainer=cpu", "schedule.total_kimg=0.032")
@@ -70,20 +79,17 @@ def test_on_two_processes_and_interrupted(run: Run, tmp_path: Path, pictures: Pa
 
 def test_a_run_grows_from_another(run: Run, tmp_path: Path) -> None:
     train(run, "small", "trainer=cpu", "resolution=8", "schedule.total_kimg=0.016")
-    large = ["trainer=cpu", "resolution=16", "init=runs/small", "view.fade_kimg=0.032"]
-    result = run("train", *TINY, "name=large", *large, "schedule.total_kimg=0.016")
+    large = ["resolution=16", "init=runs/small", "view.fade_kimg=0.032"]
+    result = run("train", *TINY, "name=large", *large, "trainer=cpu", "schedule.total_kimg=0.016")
     assert result.returncode == 0, result.stderr
     assert "the generator grows from 8 to 16" in result.stdout
     assert "both networks grow; the discriminator within 0.032 kimg" in result.stdout
-    train(run, "large", *large, "schedule.total_kimg=0.032")
-    train(run, "at_once", *large, "schedule.total_kimg=0.032")
+    train(run, "large", *large, "trainer=cpu", "schedule.total_kimg=0.032")
     runs = tmp_path / "runs"
-    continued, whole = weights(runs / "large"), weights(runs / "at_once")
+    continued, whole = weights(runs / "large"), trained_by_two_as_by_one(run, runs, *large, "schedule.total_kimg=0.032")
     assert all(torch.equal(whole[name], continued[name]) for name in whole)
-    train(run, "two", *large[1:], "trainer=ddp_cpu", "trainer.devices=2", "schedule.total_kimg=0.032")
-    assert difference(whole, weights(runs / "two")) < NEARLY
     assert load_generator(runs / "large").resolution == 16
-    refused = run("train", *TINY, "name=wide", *large, "model.width=24")
+    refused = run("train", *TINY, "name=wide", *large, "trainer=cpu", "model.width=24")
     assert refused.returncode == 2
     assert "another generator, which cannot grow from 8 to 16: width is 16 there and 24 here" in refused.stderr
     assert not (runs / "wide").exists()

@@ -230,8 +230,8 @@ def test_a_patch_of_the_whole_size_trains_as_the_whole_does(tmp_path: Path) -> N
     moved = 0
     for name, value in whole.items():
         if value.is_floating_point():
-            # Adam moves every weight by its learning rate: rounding in a gradient near 0, or at a kink, shows.
-            assert float((value - patch[name]).norm()) <= 1e-2 * float(value.norm()) + 1e-6, name
+            # Adam moves every weight by its learning rate: rounding in a gradient near 0 shows.
+            assert float((value - patch[name]).norm()) <= 1e-3 * float(value.norm()) + 1e-6, name
             moved += bool((value - begun[name]).abs().max() > 1e-3)
     assert moved > 10
 
