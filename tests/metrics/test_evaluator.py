@@ -23,6 +23,7 @@ from cips_lab.data.dataset import ArrayDataset
 from cips_lab.errors import UserError
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.extractors import load_extractor
+from cips_lab.metrics.statistics import Estimate
 
 PAIRS = {
     "kid": "kernel_inception_distance_mean",
@@ -84,7 +85,7 @@ def evaluate_folders(generated: Path, real: Path, cache: Path, **options: Any) -
     return evaluator, statistics, evaluator.evaluate_pictures(dataset(generated), statistics)
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_efficientnet_beside_torch_fidelity_and_prdc(tmp_path: Path, lite: str, count: int) -> None:
     generated, real = two_folders(tmp_path, count)
     size = min(1000, count // 2)
@@ -140,9 +141,9 @@ def test_the_dict_is_flat_and_says_what_it_is(options: dict[str, Any]) -> None:
     evaluator = Evaluator(**options)
     results = evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
     assert list(results) == [
-        "fd_tiny", "kid", "kid_std", "isc", "isc_std", "precision", "precision_se", "recall", "recall_se", "density",
-        "density_se", "coverage", "coverage_se", "num_samples", "num_real", "resolution", "extractor",
-        "manifold_extractor", "weights", "canonical_weights",
+        "fd_tiny", "fd_tiny_se", "kid", "kid_se", "kid_std", "isc", "isc_se", "isc_std", "precision", "precision_se",
+        "recall", "recall_se", "density", "density_se", "coverage", "coverage_se", "num_samples", "num_real",
+        "resolution", "extractor", "manifold_extractor", "weights", "canonical_weights",
     ]  # fmt: skip
     assert results["num_samples"] == 60
     assert results["num_real"] == 80
@@ -163,7 +164,7 @@ def test_batches_have_no_influence(options: dict[str, Any]) -> None:
 def test_only_what_is_asked_for(options: dict[str, Any]) -> None:
     evaluator = Evaluator(**options, names=["precision", "kid"])
     results = evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
-    assert list(results)[:4] == ["kid", "kid_std", "precision", "precision_se"]
+    assert list(results)[:5] == ["kid", "kid_se", "kid_std", "precision", "precision_se"]
     assert not {"fd_tiny", "isc", "recall", "density"} & set(results)
 
 
@@ -292,7 +293,7 @@ class TestMistakes:
     def test_a_metric_that_is_no_number_is_named(
         self, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cips_lab.metrics.frechet.frechet_distance", lambda *gaussians: float("nan"))
+        monkeypatch.setattr("cips_lab.metrics.frechet.frechet_estimate", lambda *given: Estimate(float("nan"), 0.0))
         evaluator = Evaluator(**options)
         with pytest.raises(UserError, match=r"^fd_tiny is nan: no number"):
             evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))

@@ -126,6 +126,31 @@ def test_the_best_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [best.name, "kimg-00000.032"]
 
 
+def test_a_floor_of_too_few_pictures_is_told_before_the_run(tmp_path: Path) -> None:
+    data = WithHeldOut()  # 12 of them
+    callback(tmp_path, 4, kid_subset_size=10).check(data)
+    with pytest.raises(UserError, match=r"held-out pictures: 10 are too few for the 10 nearest .*neighbours=9 or less"):
+        callback(tmp_path, 4, num_samples=11, neighbours=10).check(data)
+    data.setup()
+    assert data.test_dataset is not None
+    with pytest.raises(UserError, match=r"held-out pictures: 12 are fewer than metrics\.kid_subset_size=13; set .*=12"):
+        evaluator(tmp_path, kid_subset_size=13).check(data.train_dataset, 14, data.test_dataset)
+
+
+def test_an_evaluation_that_fails_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_number(*arguments: Any) -> Any:
+        raise UserError("kid is nan")
+
+    monkeypatch.setattr(module.Evaluator, "evaluate", no_number)
+    with pytest.raises(UserError, match="kid is nan"):
+        run(tmp_path, 4, Checkpoints(every_kimg=1.0), callback(tmp_path, 4))
+    monkeypatch.undo()
+    (saved,) = (tmp_path / "checkpoints").iterdir()
+    assert saved.name == "kimg-00000.016"
+    run(tmp_path, 4, Checkpoints(every_kimg=1.0), callback(tmp_path, 4), checkpoint=saved / "training.ckpt")
+    assert [record["kimg"] for record in evaluations(tmp_path)] == [0.016, 0.032]
+
+
 def test_what_is_better() -> None:
     common = {"num_samples": 10, "num_real": 10, "extractor": "a", "manifold_extractor": "a", "weights": "x"}
     old = common | {"kid": 0.5, "recall": 0.5}

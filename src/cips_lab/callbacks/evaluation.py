@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 from tqdm import tqdm
 
-from cips_lab.callbacks.checkpoints import write_checkpoint
+from cips_lab.callbacks.checkpoints import Checkpoints, write_checkpoint
 from cips_lab.callbacks.interruption import EvaluationAbandoned, interruption_of, telling_of_a_full_disk
 from cips_lab.callbacks.metrics import MetricsLog
 from cips_lab.callbacks.progress import ProgressLine
@@ -82,7 +82,7 @@ class Evaluation(pl.Callback):
         """Raise `UserError` before the run for what would stop its first evaluation."""
         if self.enabled:
             data.setup()
-            self.evaluator.check(data.train_dataset, self.num_samples)
+            self.evaluator.check(data.train_dataset, self.num_samples, data.test_dataset)
             keys = [self.evaluator.key_of(metric.name) for metric in self.evaluator.wanted]
             if self.best is not None and self.evaluator.key_of(self.best) not in keys:
                 raise UserError(
@@ -109,18 +109,28 @@ class Evaluation(pl.Callback):
             Path(trainer.default_root_dir), gan.images_seen, gan.batch_size
         )
         if trainer.strategy.broadcast(pending):  # rank 0 alone reads the file that it alone writes
-            self._evaluate(trainer, gan)
+            self._evaluate_or_save(trainer, gan)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         gan = gan_of(pl_module)
         if self._due(gan.images_seen, gan.batch_size) is not None:
+            self._evaluate_or_save(trainer, gan)
+
+    def _evaluate_or_save(self, trainer: pl.Trainer, gan: GAN) -> None:
+        """An evaluation that cannot be made ends the run, but not before the training until here is saved."""
+        check_average(trainer, gan)
+        try:
             self._evaluate(trainer, gan)
+        except UserError:  # the same on every process
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, Checkpoints):
+                    callback.save_once(trainer, gan)
+            raise
 
     def _evaluate(self, trainer: pl.Trainer, gan: GAN) -> None:
         began = time.monotonic()
-        check_average(trainer, gan)
         count = self._due(gan.images_seen, gan.batch_size)
         data: BaseDataModule = trainer.datamodule  # type: ignore[attr-defined]
         evaluator = self.evaluator.to(gan.device)

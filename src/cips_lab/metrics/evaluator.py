@@ -233,21 +233,24 @@ class Evaluator:
         are kept in the cache as the real ones' are. Raises `UserError` for too few pictures.
         """
         count = min(self.num_samples if num_samples is None else num_samples, len(held_out))
-        self._check_counts({f"{held_out.location}: pictures": count})
+        self._check_counts({f"{held_out.location}: held-out pictures": count})
         found = self._statistics(held_out, count)
         home = home_of(self.device)
         main = Collected(found.main.features.to(home), found.main.gaussian.to(home), None)
         other = Collected(found.manifold.features.to(home), found.manifold.gaussian.to(home), None)
         return self._results(main, other, on(found.sums, home), real)
 
-    def check(self, pictures: PictureSet, num_samples: int | None = None) -> None:
-        """Raise `UserError` for whatever would stop an evaluation later: missing weights, too few pictures.
+    def check(self, pictures: PictureSet, num_samples: int | None = None, held_out: PictureSet | None = None) -> None:
+        """Raise `UserError` for whatever would stop an evaluation, or a floor, later: missing weights, few pictures.
 
         A cache that cannot be written is warned of.
         """
         count = self.num_samples if num_samples is None else num_samples
         generated = "metrics.num_samples" if count == self.num_samples else GENERATED
-        self._check_counts({generated: count, f"{pictures.location}: pictures": min(self.num_real, len(pictures))})
+        counts = {generated: count, f"{pictures.location}: pictures": min(self.num_real, len(pictures))}
+        if held_out is not None:
+            counts[f"{held_out.location}: held-out pictures"] = min(count, len(held_out))
+        self._check_counts(counts)
         warn_if_unwritable(self.cache)
 
     def _results(self, main: Collected, other: Collected, sums: Sums, real: Real) -> Results:

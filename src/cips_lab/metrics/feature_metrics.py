@@ -11,9 +11,10 @@ from cips_lab.metrics.options import Limit, Options
 
 def frechet(pair: Comparison) -> dict[str, float]:
     """Heusel et al., NeurIPS 2017."""
-    from cips_lab.metrics.frechet import frechet_distance
+    from cips_lab.metrics.frechet import frechet_estimate
 
-    return {"fd": frechet_distance(pair.generated.gaussian, pair.real.gaussian)}
+    found = frechet_estimate(pair.generated.features, pair.generated.gaussian, pair.real.gaussian)
+    return {"fd": found.value, "fd_se": found.se}
 
 
 def kid(pair: Comparison) -> dict[str, float]:
@@ -22,9 +23,10 @@ def kid(pair: Comparison) -> dict[str, float]:
 
     features = pair.generated.features, pair.real.features
     if pair.options.kid_subsets is None:
-        return {"kid": full_kernel_distance(*features)}
+        value, error = full_kernel_distance(*features)
+        return {"kid": value, "kid_se": error}
     found = kernel_distance(*features, pair.options.kid_subsets, pair.options.kid_subset_size)
-    return {"kid": found.mean, "kid_std": found.std}
+    return {"kid": found.mean, "kid_se": found.se, "kid_std": found.std}
 
 
 def kid_limits(options: Options) -> Sequence[Limit]:
@@ -38,7 +40,7 @@ def inception_score(pair: Comparison) -> dict[str, float]:
 
     assert pair.generated.logits is not None
     found = inception_score(pair.generated.logits, pair.options.isc_splits)
-    return {"isc": found.mean, "isc_std": found.std}
+    return {"isc": found.mean, "isc_se": found.se, "isc_std": found.std}
 
 
 def manifolds(pair: Comparison) -> dict[str, float]:

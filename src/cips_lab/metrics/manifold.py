@@ -25,14 +25,8 @@ from cips_lab.metrics.neighbours import (
     tiles,
     upper_bounds,
 )
+from cips_lab.metrics.statistics import Estimate
 from cips_lab.processes.collectives import mine, total
-
-
-class Estimate(NamedTuple):
-    """A mean over samples and its standard error, the balls taken as given."""
-
-    value: float
-    se: float
 
 
 class Manifold(NamedTuple):
@@ -133,6 +127,6 @@ def near_pairs(x: Points, y: Points, rows: slice, columns: slice, generated_radi
 
 
 def _estimate(samples: Tensor) -> Estimate:
-    """Mean and standard error of values [N]; of a share p of N samples the error is sqrt(p (1 - p) / N)."""
+    """Of values [N], the balls taken as given; of a share p of N samples the error is sqrt(p (1 - p) / N)."""
     values = samples.double()
     return Estimate(float(values.mean()), float(values.std(correction=0)) / len(values) ** 0.5)

@@ -23,6 +23,13 @@ class Gaussian(NamedTuple):
         return Gaussian(self.number, self.mean.to(device), self.covariance.to(device))
 
 
+class Estimate(NamedTuple):
+    """A number computed from samples, and its standard error over the generated ones, the real ones taken as given."""
+
+    value: float
+    se: float
+
+
 class Scatter(NamedTuple):
     """Sums that can be merged: number, int64 []; mean [D]; sum of (x - mean)(x - mean)^T [D, D], float64."""
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from cips_lab.analysis.figure import Figure, Row
 from cips_lab.analysis.study import Study
 from cips_lab.analysis.subject import lacks_grid
-from cips_lab.errors import UserError
 from cips_lab.networks.coordinates import foveated_pixels, image_grid
 from cips_lab.networks.generator import Generator
 from cips_lab.processes.collectives import gather_objects
@@ -114,9 +113,6 @@ def fill(colours: Tensor, pixels: Tensor, height: int, width: int) -> Tensor:
 
     Returns:
         [C, height, width] float32, equal to `colours` at those pixels.
-
-    Raises:
-        UserError: SciPy is not installed.
     """
     flat = torch.empty(len(colours), height * width)
     flat[:, pixels] = colours.float()
@@ -142,11 +138,9 @@ def _with_corners(places: np.ndarray, values: np.ndarray, height: int, width: in
 
 
 def _between(places: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    try:
-        from scipy.interpolate import CloughTocher2DInterpolator
-        from scipy.spatial import Delaunay
-    except ModuleNotFoundError:
-        raise UserError("foveated fills pictures with SciPy's interpolation: pip install 'cips-lab[report]'") from None
+    from scipy.interpolate import CloughTocher2DInterpolator
+    from scipy.spatial import Delaunay
+
     # Four points of a grid lie on a circle, and Qhull takes twice as long over such. So each moves a little, those on
     # the border along it: triangles that are thinner still would be hard to find.
     free = (places > 0) & (places < places.max(0))
