@@ -197,8 +197,24 @@ def test_ties(values: list[float], others: list[float]) -> None:
         assert mark(one, best) == ("tied" if difference < 2 * error else "")
 
 
-def test_one_seed_is_never_tied() -> None:
+def test_one_seed_is_tied_within_the_errors_over_its_samples_alone() -> None:
     assert mark(Measure((1.0,)), Measure((1.01, 5.0))) == ""
+    assert mark(Measure((1.0,), se=0.3), Measure((2.0,), se=0.4)) == "tied"  # 1.0 of 2 x 0.5
+    assert mark(Measure((1.0,), se=0.3), Measure((2.1,), se=0.4)) == ""
+    assert mark(Measure((1.0,), se=0.3), Measure((2.1,))) == ""
+
+
+def test_one_seed_has_the_error_over_its_samples_and_says_so(tmp_path: Path) -> None:
+    jobs = [read_job(make_run(tmp_path / name)) for name in ("one", "two")]
+    table = make_table(jobs[:1], with_costs=False)
+    (row,) = table.rows
+    assert row.metrics["precision"] == Measure((0.5,), se=0.01)
+    assert formats.measure(row.metrics["precision"]) == "0.500 (± 0.010)"
+    assert formats.measure(row.metrics["kid"]) == number(row.metrics["kid"].mean)  # of an older version: no error
+    assert any(note.startswith("(±): of one seed, the standard error over its samples") for note in table.notes)
+    assert any(note.startswith("A row of one seed has no spread") for note in table.notes)
+    line, _ = csv.DictReader(io.StringIO(formats.comma_separated(table)))
+    assert (line["precision_std"], line["precision_se"]) == ("", "0.01")
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,12 @@ def _extra(table: Table) -> dict[str, bool]:
 
 
 def measure(value: Measure, form: str | None = None) -> str:
-    """``12.34 ± 0.56``; the mean alone for one seed."""
+    """``12.34 ± 0.56``; of one seed ``12.34 (± 0.56)`` where its error is known, else the value alone."""
     if form is not None:
         return form.format(value.mean)
+    if value.std is None and value.se is not None:
+        own, _, error = with_spread(value.mean, value.se).partition(" ± ")
+        return f"{own} (± {error})"
     return with_spread(value.mean, value.std)
 
 
@@ -200,10 +203,10 @@ def escape(text: str) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """A line for every variant with plain numbers, means and standard deviations in columns of their own."""
+    """A line for every variant with plain numbers; means, deviations and errors of one seed in columns of their own."""
     head = ["variant", "seeds", "n", "kimg", *table.components]
     for name in table.metrics:
-        head += [name, f"{name}_std", f"{name}_mark"]
+        head += [name, f"{name}_std", f"{name}_se", f"{name}_mark"]
     head += ["parameters", "flops_per_image", "training_flops_per_image", "sec_per_kimg", "peak_memory_gb", "jobs"]
     file = io.StringIO()
     writer = csv.DictWriter(file, head, lineterminator="\n")
@@ -219,7 +222,8 @@ def comma_separated(table: Table) -> str:
         }
         line |= {name: {True: 1, False: 0, None: ""}[row.variant.components[name]] for name in table.components}
         for name, value in row.metrics.items():
-            line |= {name: value.mean, f"{name}_std": value.std, f"{name}_mark": row.marks[name]}
+            line |= {name: value.mean, f"{name}_std": value.std, f"{name}_se": value.se}
+            line[f"{name}_mark"] = row.marks[name]
         if row.costs is not None:
             line["parameters"] = row.costs.generator_parameters
             line["flops_per_image"] = row.costs.synthesis_flops

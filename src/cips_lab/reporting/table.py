@@ -18,16 +18,25 @@ from cips_lab.runs.records import Job, Record
 Mark = Literal["best", "tied", ""]
 TREATMENT = (
     "Bold: the best mean, and any that prints the same. †: not told apart from the best, for the difference of the "
-    "means is below two standard errors of that difference (both with at least two seeds). ±: sample standard "
-    "deviation over seeds (n - 1)."
+    "means is below two standard errors of that difference. ±: sample standard deviation over seeds (n - 1)."
+)
+ONE_SEED = (
+    "(±): of one seed, the standard error over its samples; another seed would differ by more, so that a difference of "
+    "several such errors may still be chance."
 )
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Values of several seeds."""
+    """Values of several seeds.
+
+    Attributes:
+        values: one a seed.
+        se: of a single value, its standard error over samples; None where it is not known, or there are several.
+    """
 
     values: tuple[float, ...]
+    se: float | None = None
 
     @property
     def n(self) -> int:
@@ -44,9 +53,14 @@ class Measure:
         """The sample standard deviation (n - 1); None for one value."""
         return statistics.stdev(self.values) if self.n > 1 else None
 
+    @property
+    def error(self) -> float | None:
+        """The mean's standard error: over seeds, or over the samples of one; None where neither is known."""
+        return self.se if self.std is None else self.std / math.sqrt(self.n)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"mean": self.mean, "std": self.std, "n": self.n, "values": list(self.values)}
+        return {"mean": self.mean, "std": self.std, "se": self.se, "n": self.n, "values": list(self.values)}
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,10 @@ def make_table(
     notes: list[str] = []
     rows = [_row(variant, records, names, with_costs, notes) for variant in variants]
     _mark(rows, names)
-    if any(row.variant.jobs and len(row.variant.jobs) == 1 for row in rows):
+    of_one_seed = [measure for row in rows for measure in row.metrics.values() if measure.n == 1]
+    if any(measure.se is not None for measure in of_one_seed):
+        notes.append(ONE_SEED)
+    if any(measure.se is None for measure in of_one_seed):
         notes.append("A row of one seed has no spread: a difference to it may be chance.")
     kimgs = {value for row in rows for value in row.kimg.values}
     if len(kimgs) > 1 and at != "best":
@@ -238,13 +255,19 @@ def _row(variant: Variant, records: dict[str, Record], names: list[str], with_co
         notes.append(f"{variant.label}: a seed comes more than once (jobs {names_of_jobs}); its spread is too small.")
     return Row(
         variant=variant,
-        metrics={name: Measure(tuple(float(record[name]) for record in of_jobs)) for name in names},
+        metrics={name: _measure(of_jobs, name) for name in names},
         kimg=Measure(tuple(float(record["kimg"]) for record in of_jobs)),
         seconds_per_kimg=measured(lambda job: job.seconds_per_kimg),
         peak_memory_gb=measured(lambda job: job.peak_memory_gb),
         costs=costs,
         marks={},
     )
+
+
+def _measure(records: list[Record], name: str) -> Measure:
+    """Of one variant; runs of older versions know fewer errors."""
+    error = records[0].get(f"{name}_se") if len(records) == 1 else None
+    return Measure(tuple(float(record[name]) for record in records), None if error is None else float(error))
 
 
 def _mark(rows: list[Row], names: list[str]) -> None:
@@ -264,9 +287,9 @@ def mark(measure: Measure, best: Measure) -> Mark:
     """What a measure is beside the best."""
     if number(measure.mean) == number(best.mean):
         return "best"
-    if measure.std is None or best.std is None:
+    if measure.error is None or best.error is None:
         return ""
-    error = math.sqrt(measure.std**2 / measure.n + best.std**2 / best.n)
+    error = math.hypot(measure.error, best.error)
     return "tied" if abs(measure.mean - best.mean) <= 2 * error else ""
 
 
