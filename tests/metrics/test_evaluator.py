@@ -23,6 +23,8 @@ from cips_lab.data.dataset import ArrayDataset
 from cips_lab.errors import UserError
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
 from cips_lab.metrics.extractors import load_extractor
+from cips_lab.metrics.registry import keys_of, network_of_key
+from cips_lab.metrics.results import curves
 from cips_lab.metrics.statistics import Estimate
 
 PAIRS = {
@@ -186,14 +188,32 @@ def test_two_extractors(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     assert "fd_efficientnet_lite0" in results
     assert (results["extractor"], results["manifold_extractor"]) == ("efficientnet_lite0", "tiny")
     assert real.main.features.shape == (80, 1280)
-    assert real.manifold.features.shape == (80, 24)
+    assert real.references["tiny"].features.shape == (80, 24)
+    assert results["weights/tiny"] == evaluator.extractors[1].weights_hash
+
+
+def test_a_distance_of_each_network_from_one_pass(options: dict[str, Any]) -> None:
+    names = ["fd", "fd_tiny", "kid"]
+    evaluator = Evaluator(**options | {"extractor": "efficientnet_lite0"}, names=names)
+    results = evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
+    assert keys_of(results) == ["fd_efficientnet_lite0", "fd_tiny", "kid"]
+    alone = Evaluator(**options, names=["fd"])
+    assert results["fd_tiny"] == alone.evaluate(of(alone, GENERATED), alone.reference(REAL))["fd_tiny"]
+    assert [network_of_key(results, key) for key in keys_of(results)] == [
+        "efficientnet_lite0", "tiny", "efficientnet_lite0",
+    ]  # fmt: skip
+    assert {"efficientnet_lite0-60/fd_efficientnet_lite0", "tiny-60/fd_tiny"} <= set(curves(results | {"kimg": 1}))
+    assert [extractor.name for extractor in evaluator.extractors] == ["efficientnet_lite0", "tiny"]
+    assert evaluator.recorded("memory", 8) is not None
+    with pytest.raises(UserError, match=r"names=\['fd_resnet'\]: choose from .*; fd may name a network.*one of incept"):
+        Evaluator(names=["fd_resnet"])
 
 
 def test_one_network_is_loaded_once(options: dict[str, Any], tmp_path: Path) -> None:
     evaluator = Evaluator(**options, manifold_extractor=options["extractor"])
     assert len(evaluator.extractors) == 1
     real = evaluator.reference(REAL)
-    assert real.main is real.manifold
+    assert list(real.references) == [options["extractor"]]
     evaluator.to("meta")
     assert evaluator.extractors[0].device.type == "meta"
 
@@ -230,7 +250,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"names": ["fid"]}, r"metrics\.names=\['fid'\]: choose from fd, kid, isc"),
+            ({"names": ["fids"]}, r"metrics\.names=\['fids'\]: choose from fd, kid, isc"),
             ({"names": []}, r"metrics\.names=\[\]: choose from"),
             ({"num_samples": 0}, r"metrics\.num_samples=0: must be at least 1"),
             ({"kid_subset_size": 1}, r"metrics\.kid_subset_size=1: must be at least 2"),  # its estimate would be 0 / 0

@@ -63,8 +63,8 @@ class Evaluation(pl.Callback):
     ) -> None:
         if num_samples < 1:
             raise UserError(f"callbacks.evaluation.num_samples={num_samples}: must be at least 1")
-        names = [metric.name for metric in evaluator.metrics]
-        if best is not None and best not in (*names, *map(evaluator.key_of, names)):
+        names = [one.key for one in evaluator.chosen]
+        if best is not None and evaluator.key_of(best) not in names:
             raise UserError(f"callbacks.evaluation.best={best}: not among metrics.names={names}")
         self.evaluator = evaluator
         self.every_kimg = every_kimg
@@ -83,7 +83,7 @@ class Evaluation(pl.Callback):
         if self.enabled:
             data.setup()
             self.evaluator.check(data.train_dataset, self.num_samples, data.test_dataset)
-            keys = [self.evaluator.key_of(metric.name) for metric in self.evaluator.wanted]
+            keys = [one.key for one in self.evaluator.wanted]
             if self.best is not None and self.evaluator.key_of(self.best) not in keys:
                 raise UserError(
                     f"callbacks.evaluation.best={self.best}: needs a classifier, and {self.evaluator.extractor} is none"

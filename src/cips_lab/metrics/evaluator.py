@@ -24,13 +24,13 @@ from torch import Tensor
 from cips_lab.errors import UserError
 from cips_lab.metrics import constants
 from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect, home_of
-from cips_lab.metrics.extractors import Extractor, load_extractor
+from cips_lab.metrics.extractors import EXTRACTORS, Extractor, load_extractor
 from cips_lab.metrics.feature_metrics import FRECHET
-from cips_lab.metrics.metric import Comparison, Metric, PictureSums, Side
+from cips_lab.metrics.metric import Comparison, PictureSums, Side
 from cips_lab.metrics.options import Limit, Options, check_counts, check_values
 from cips_lab.metrics.picture_sums import Sums, on, recorded_sums, sums_of
 from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
-from cips_lab.metrics.registry import METRICS, called
+from cips_lab.metrics.registry import METRICS, Chosen, called
 from cips_lab.metrics.registry import names as known_names
 from cips_lab.networks.size import Size, sides, size_name
 from cips_lab.processes.collectives import mine
@@ -41,11 +41,15 @@ GENERATED = "the number of generated pictures"
 
 
 class Real(NamedTuple):
-    """The real pictures as both extractors see them; one and the same where there is one extractor."""
+    """The real pictures as each of the extractors sees them, the main one first."""
 
-    main: Reference
-    manifold: Reference
+    references: Mapping[str, Reference]
     sums: Sums = MappingProxyType({})
+
+    @property
+    def main(self) -> Reference:
+        """As the main extractor sees them."""
+        return next(iter(self.references.values()))
 
 
 class Evaluator:
@@ -54,8 +58,8 @@ class Evaluator:
     Args:
         extractor: of the Frechet distance, KID, the Inception Score and, by default, of the rest.
         manifold_extractor: of precision, recall, density and coverage; None: the same.
-        names: what to compute, see `registry.METRICS`; ``fd`` is the Frechet distance. None: all that the extractor can
-            give (the Inception Score needs a classifier).
+        names: what to compute, see `registry.METRICS`; ``fd`` is the Frechet distance, ``fd_dinov2`` the one of another
+            network. None: all that the extractor can give (the Inception Score needs a classifier).
         num_samples: generated pictures of all processes together.
         num_real: the first so many real pictures, or all where there are fewer.
         weights, manifold_weights: files of the extractors' weights, see `load_extractor`.
@@ -96,14 +100,20 @@ class Evaluator:
         self.options = Options(kid_subsets, kid_subset_size, isc_splits, neighbours, density_neighbours)
         # None: what is asked for, if the extractor can give it. `fid` is what Inception's is called.
         asked = [called(name, self.extractor, self.manifold_extractor) for name in names or known_names()]
-        known = [metric for metric in asked if metric is not None]
-        choice = f"metrics.names={names}: choose from {', '.join(known_names())}, or null for all"
-        self.metrics = tuple(metric for metric in METRICS if metric in known)
-        self.names = None if names is None else tuple(metric.name for metric in known)
+        given = (self.extractor, self.manifold_extractor)  # an unknown one is told when it is loaded
+        known = [one for one in asked if one is not None and (one.network in EXTRACTORS or one.network in given)]
+        keyed = ", ".join(metric.name for metric in METRICS if metric.keyed_by_network)
+        choice = (
+            f"metrics.names={names}: choose from {', '.join(known_names())}, or null for all; {keyed} may name a "
+            f"network, as in fd_dinov2: one of {', '.join(EXTRACTORS)}"
+        )
+        ordered = [one for metric in METRICS for one in known if one.metric is metric]
+        self.chosen = tuple({one.key: one for one in ordered}.values())
+        self.names = None if names is None else tuple(names)
         check_values(
             [choice] if len(known) < len(asked) or names == [] else [],
             self.options,
-            self._limits(self.metrics),
+            self._limits(self.chosen),
             num_samples=num_samples,
             num_real=num_real,
             batch_size=batch_size,
@@ -130,10 +140,10 @@ class Evaluator:
 
         Raises `KeyError` for what is no metric.
         """
-        metric = called(name, self.extractor, self.manifold_extractor)
-        if metric is None:
+        one = called(name, self.extractor, self.manifold_extractor)
+        if one is None:
             raise KeyError(name)
-        return metric.key(self._network(metric))
+        return one.key
 
     # ------------------------------------------------------------------ what goes in
 
@@ -152,28 +162,32 @@ class Evaluator:
 
     def recorded(self, location: str, resolution: Size) -> Real | None:
         """What the cache holds of pictures that are at `location` no longer; None if it holds nothing of them."""
-        found = [recorded(location, resolution, e, self.num_real, self.cache) for e in self.extractors]
-        if found[0] is None or found[-1] is None or found[0].count != found[-1].count:
-            return None
-        sums = recorded_sums(location, resolution, self._sums, self.extractors[0], found[0].count, self.cache)
-        return None if sums is None else Real(found[0], found[-1], sums)
+        found: dict[str, Reference] = {}
+        for extractor in self.extractors:
+            one = recorded(location, resolution, extractor, self.num_real, self.cache)
+            if one is None or any(one.count != other.count for other in found.values()):
+                return None
+            found[extractor.name] = one
+        count = found[self.extractor].count
+        sums = recorded_sums(location, resolution, self._sums, self.extractors[0], count, self.cache)
+        return None if sums is None else Real(found, sums)
 
     def _statistics(self, pictures: PictureSet, count: int) -> Real:
         found = references(pictures, self.extractors, count, self.batch_size, self.num_workers, self.cache)
         main = self.extractors[0]
         sums = sums_of(pictures, self._sums, main, count, self.batch_size, self.num_workers, self.cache)
-        return Real(found[0], found[-1], sums)
+        return Real({extractor.name: one for extractor, one in zip(self.extractors, found, strict=True)}, sums)
 
     @cached_property
     def extractors(self) -> list[Extractor]:
-        """One network, or that of the manifolds beside it; loaded when first asked for."""
+        """The main one, that of the manifolds, and those that metrics name; each once, loaded when first asked for."""
         loaded = [load_extractor(self.extractor, self.weights, self.device, "metrics.weights")]
         if not loaded[0].canonical:
             log.warning(
                 f"metrics.weights={self.weights} is not the published file of {self.extractor}: "
                 f"compare {FRECHET.key(self.extractor)} only with results of the same file ({loaded[0].weights_hash})"
             )
-        of_classifiers = [metric.name for metric in self.metrics if metric.needs == "logits"]
+        of_classifiers = [one.metric.name for one in self.chosen if one.metric.needs == "logits"]
         if self.names is not None and of_classifiers and loaded[0].classes is None:
             raise UserError(
                 f"metrics.names: {', '.join(of_classifiers)} needs a classifier, and {self.extractor} is none; "
@@ -182,17 +196,21 @@ class Evaluator:
         if self.manifold_extractor != self.extractor:
             option = "metrics.manifold_weights"
             loaded.append(load_extractor(self.manifold_extractor, self.manifold_weights, self.device, option))
-        return loaded
+        there = [extractor.name for extractor in loaded]
+        others = [name for name in dict.fromkeys(one.network for one in self.chosen) if name not in there]
+        by_itself = "metrics.extractor={} metrics.weights"  # how a file would be given, in messages
+        return loaded + [load_extractor(name, None, self.device, by_itself.format(name)) for name in others]
 
     @property
-    def wanted(self) -> list[Metric]:
+    def wanted(self) -> list[Chosen]:
         """What is computed, in the order of records; without those of classifiers where the extractor is none."""
         classifies = self.extractors[0].classes is not None
-        return [metric for metric in self.metrics if classifies or metric.needs != "logits"]
+        return [one for one in self.chosen if classifies or one.metric.needs != "logits"]
 
     @property
     def _sums(self) -> list[PictureSums]:
-        return list({m.needs.name: m.needs for m in self.metrics if isinstance(m.needs, PictureSums)}.values())
+        needs = [one.metric.needs for one in self.chosen]
+        return list({need.name: need for need in needs if isinstance(need, PictureSums)}.values())
 
     # ------------------------------------------------------------------ what comes out
 
@@ -211,14 +229,14 @@ class Evaluator:
         """
         count = self.num_samples if num_samples is None else num_samples
         self._check_counts({GENERATED: count})
-        with_logits = any(metric.needs == "logits" for metric in self.wanted)
+        with_logits = any(one.metric.needs == "logits" for one in self.wanted)
         checked = self._of_resolution(batches, real.main.resolution)
         accumulators = {sums.name: sums.make(self.extractors[0]).to(home_of(self.device)) for sums in self._sums}
         collected = collect(
             checked, self.extractors, count, with_logits, "Generated pictures", list(accumulators.values())
         )
         sums = {name: accumulator.compute() for name, accumulator in accumulators.items()}
-        return self._results(collected[0], collected[-1], sums, real)
+        return self._results(dict(zip(real.references, collected, strict=True)), sums, real)
 
     def evaluate_pictures(self, pictures: PictureSet, real: Real) -> Results:
         """As `evaluate`, of the first `num_samples` pictures of a data set, or all where there are fewer."""
@@ -236,9 +254,11 @@ class Evaluator:
         self._check_counts({f"{held_out.location}: held-out pictures": count})
         found = self._statistics(held_out, count)
         home = home_of(self.device)
-        main = Collected(found.main.features.to(home), found.main.gaussian.to(home), None)
-        other = Collected(found.manifold.features.to(home), found.manifold.gaussian.to(home), None)
-        return self._results(main, other, on(found.sums, home), real)
+        seen = {
+            name: Collected(one.features.to(home), one.gaussian.to(home), None)
+            for name, one in found.references.items()
+        }
+        return self._results(seen, on(found.sums, home), real)
 
     def check(self, pictures: PictureSet, num_samples: int | None = None, held_out: PictureSet | None = None) -> None:
         """Raise `UserError` for whatever would stop an evaluation, or a floor, later: missing weights, few pictures.
@@ -253,24 +273,24 @@ class Evaluator:
         self._check_counts(counts)
         warn_if_unwritable(self.cache)
 
-    def _results(self, main: Collected, other: Collected, sums: Sums, real: Real) -> Results:
+    def _results(self, seen: Mapping[str, Collected], sums: Sums, real: Real) -> Results:
+        """From what the extractors, by their names, saw in the generated pictures."""
+        main = seen[self.extractor]
         home = main.features.device
-        of_real = {False: self._side(real.main, home)}
-        of_real[True] = of_real[False] if real.manifold is real.main else self._side(real.manifold, home)
+        of_real = {name: (one.features.to(home), one.gaussian.to(home)) for name, one in real.references.items()}
         real_sums = on(real.sums, home)
         results: Results = {}
-        computed: dict[Callable[[Comparison], dict[str, float]], dict[str, float]] = {}
-        for metric in self.wanted:
+        computed: dict[tuple[Callable[[Comparison], dict[str, float]], str], dict[str, float]] = {}
+        for metric, network in self.wanted:
             if metric.needs == "logits" and main.logits is None:
                 continue
-            if metric.compute not in computed:
-                part = other if metric.of_manifold else main
+            if (metric.compute, network) not in computed:
+                part = seen[network]
                 name = metric.needs.name if isinstance(metric.needs, PictureSums) else ""
-                reals = of_real[metric.of_manifold]
                 generated = Side(part.features, part.gaussian, main.logits, sums.get(name, {}))
-                against = Side(reals.features, reals.gaussian, None, real_sums.get(name, {}))
-                computed[metric.compute] = metric.compute(Comparison(generated, against, self.options))
-            results |= metric.renamed(computed[metric.compute], self._network(metric))
+                against = Side(*of_real[network], None, real_sums.get(name, {}))
+                computed[metric.compute, network] = metric.compute(Comparison(generated, against, self.options))
+            results |= metric.renamed(computed[metric.compute, network], network)
         check_finite(results)
         size = real.main.resolution
         return results | {
@@ -280,18 +300,12 @@ class Evaluator:
             "extractor": self.extractor,
             "manifold_extractor": self.manifold_extractor,
             "weights": self.extractors[0].weights_hash,
+            **{f"weights/{extractor.name}": extractor.weights_hash for extractor in self.extractors[1:]},
             "canonical_weights": all(extractor.canonical for extractor in self.extractors),
         }
 
-    @staticmethod
-    def _side(reference: Reference, home: torch.device) -> Side:
-        return Side(reference.features.to(home), reference.gaussian.to(home))
-
-    def _network(self, metric: Metric) -> str:
-        return metric.network(self.extractor, self.manifold_extractor)
-
-    def _limits(self, metrics: Iterable[Metric]) -> list[Limit]:
-        return [limit for metric in metrics for limit in metric.limits(self.options)]
+    def _limits(self, chosen: Iterable[Chosen]) -> list[Limit]:
+        return [limit for one in chosen for limit in one.metric.limits(self.options)]
 
     def _check_counts(self, counts: Mapping[str, int]) -> None:
         """Raise `UserError` where there are too few pictures for what is to be computed from them."""

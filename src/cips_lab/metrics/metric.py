@@ -80,7 +80,8 @@ class Metric:
         compute: name -> value, and errors; see the module.
         needs: ``features`` or ``logits`` of the main extractor, ``manifold features``, or sums over pictures.
         limits: what the metric needs of options, see `Limit`.
-        keyed_by_network: whether its key in records is ``<name>_<extractor>``.
+        keyed_by_network: whether its key in records is ``<name>_<extractor>``; it can then be asked for by that key,
+            and be there for several networks.
         own_keys: extractor -> key and title of its own there, as Inception's Frechet distance is FID.
         log_axis: whether dashboards draw it on a logarithmic axis.
         headline: whether dashboards' first section shows it.
@@ -111,6 +112,11 @@ class Metric:
         if network in self.own_keys:
             return self.own_keys[network][0]
         return f"{self.name}_{network}" if self.keyed_by_network else self.name
+
+    def network_in(self, key: str) -> str:
+        """The extractor in a key of a metric that is `keyed_by_network`."""
+        own = {own_key: network for network, (own_key, _) in self.own_keys.items()}
+        return own[key] if key in own else key.removeprefix(f"{self.name}_")
 
     def title_for(self, network: str) -> str:
         """Its title, with the network's name where that matters."""

@@ -1,7 +1,7 @@
 """The list of metrics, and what is looked up in it: the only place that knows which there are."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cips_lab.metrics.feature_metrics import COVERAGE, DENSITY, FRECHET, INCEPTION_SCORE, KID, PRECISION, RECALL
 from cips_lab.metrics.metric import Metric
@@ -17,17 +17,33 @@ METRICS: list[Metric] = [
 ]
 
 
+class Chosen(NamedTuple):
+    """A metric and the extractor that it is computed with."""
+
+    metric: Metric
+    network: str
+
+    @property
+    def key(self) -> str:
+        """What it is called in records."""
+        return self.metric.key(self.network)
+
+
 def names() -> list[str]:
     """What `metrics.names=` may hold, in the order of every record and table."""
     return [metric.name for metric in METRICS]
 
 
-def called(name: str, extractor: str, manifold_extractor: str) -> Metric | None:
-    """The metric of a name, or of the key that it has with these networks (``fid``); None if there is none."""
-    for metric in METRICS:
-        if name in (metric.name, metric.key(metric.network(extractor, manifold_extractor))):
-            return metric
-    return None
+def called(name: str, extractor: str, manifold_extractor: str) -> Chosen | None:
+    """The metric of a name, with its network of these two, or of a key, with the key's (``fid``, ``fd_dinov2``).
+
+    None if there is none. Whether there is such a network is not looked at.
+    """
+    named = next((metric for metric in METRICS if metric.name == name), None)
+    if named is not None:
+        return Chosen(named, named.network(extractor, manifold_extractor))
+    metric = of_key(name)
+    return None if metric is None else Chosen(metric, metric.network_in(name))
 
 
 def of_key(key: str) -> Metric | None:
@@ -37,15 +53,22 @@ def of_key(key: str) -> Metric | None:
 
 
 def network_of(record: Mapping[str, Any], metric: Metric) -> str:
-    """The extractor that a record's metric was computed with."""
+    """The extractor that a metric is computed with in a record, unless its key says another."""
     main = str(record.get("extractor"))
     return metric.network(main, str(record.get("manifold_extractor") or main))
 
 
+def network_of_key(record: Mapping[str, Any], key: str) -> str:
+    """The extractor that a record's number was computed with; of a metric's key."""
+    metric = of_key(key)
+    assert metric is not None, key
+    return metric.network_in(key) if metric.keyed_by_network else network_of(record, metric)
+
+
 def keys_of(record: Mapping[str, Any]) -> list[str]:
     """The keys of a record's metrics, in their order, without errors and counts."""
-    keys = [metric.key(network_of(record, metric)) for metric in METRICS]
-    return [key for key in keys if key in record]
+    found = [(key, of_key(key)) for key in record]
+    return [key for metric in METRICS for key, of in found if of is metric]
 
 
 def key_in(record: Mapping[str, Any], name: str) -> str:

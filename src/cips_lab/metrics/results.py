@@ -3,7 +3,7 @@
 from typing import Any
 
 from cips_lab.metrics.constants import FLOOR
-from cips_lab.metrics.registry import higher_is_better, keys_of, network_of, of_key
+from cips_lab.metrics.registry import higher_is_better, keys_of, network_of_key
 
 Record = dict[str, Any]
 # What an evaluation was computed with: numbers that differ in any of these must not be compared.
@@ -18,13 +18,6 @@ def is_better(record: Record, key: str, best: Record | None) -> bool:
         return False
     new, old = float(record[key]), float(best[key])
     return new > old if higher_is_better(key) else new < old
-
-
-def network_of_key(record: Record, key: str) -> str:
-    """The extractor that a record's metric was computed with."""
-    metric = of_key(key)
-    assert metric is not None, key
-    return network_of(record, metric)
 
 
 def curves(record: Record) -> dict[str, float]:

@@ -160,7 +160,7 @@ def use_statistics(logger: RunLogger, real: Real) -> None:
     """
     import wandb
 
-    for reference in {part.path: part for part in (real.main, real.manifold) if part.path.exists()}.values():
+    for reference in (part for part in real.references.values() if part.path.exists()):
         artifact = wandb.Artifact(
             artifact_name("statistics", reference.path.stem),
             type=STATISTICS,

@@ -8,8 +8,7 @@ from omegaconf import DictConfig
 from cips_lab.errors import UserError
 from cips_lab.metrics.extractors import CLASSIFIERS
 from cips_lab.metrics.metric import Metric
-from cips_lab.metrics.registry import METRICS, called, keys_of, of_key
-from cips_lab.metrics.results import network_of_key
+from cips_lab.metrics.registry import METRICS, called, keys_of, names, network_of_key, of_key
 from cips_lab.runs.records import evaluations
 
 
@@ -60,17 +59,13 @@ def curves_of(cfg: DictConfig) -> list[Curve]:
         return curves_of_run(Path(str(cfg.run)).expanduser())
     main = str(cfg.metrics.extractor)
     other = str(cfg.metrics.manifold_extractor or main)
+    found = [called(str(name), main, other) for name in cfg.metrics.names or names()]
+    chosen = [one for metric in METRICS for one in found if one is not None and one.metric is metric]
     if cfg.metrics.names is None:
-        metrics = [metric for metric in METRICS if metric.needs != "logits" or main in CLASSIFIERS]
-    else:
-        found = [called(str(name), main, other) for name in cfg.metrics.names]
-        metrics = [metric for metric in METRICS if metric in found]
+        chosen = [one for one in chosen if one.metric.needs != "logits" or main in CLASSIFIERS]
     final = int(cfg.metrics.num_samples)
     counts = sorted({min(int(cfg.schedule.evaluate_samples), final), final})
-    networks = {metric.name: metric.network(main, other) for metric in metrics}
-    return [
-        Curve(networks[metric.name], count, metric.key(networks[metric.name])) for count in counts for metric in metrics
-    ]
+    return [Curve(one.network, count, one.key) for count in counts for one in chosen]
 
 
 def curves_of_run(folder: Path) -> list[Curve]:
