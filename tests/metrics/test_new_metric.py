@@ -192,7 +192,8 @@ def test_it_stands_in_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
     evaluate.main()
     said = " ".join(capsys.readouterr().out.split())
-    assert "of fd, kid, isc, precision, recall, density, coverage, fd_mean, closeness" in said
+    usual = "fd, kid, isc, precision, recall, density, coverage"
+    assert f"of {usual}, fd_inf, authpct, cmmd, fd_mean, closeness; null: {usual}, fd_mean, closeness" in said
 
 
 def test_the_list_needs_no_torch() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.metrics import kernel, neighbours
 from cips_lab.metrics.evaluator import Evaluator
+from cips_lab.metrics.registry import names
 from cips_lab.metrics.statistics import FeatureBank, Moments
 
 SAMPLES = 1001  # no multiple of 2 or 3
@@ -63,7 +64,8 @@ def evaluated(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dic
 
 
 def tiny_task(folder: Path) -> dict[str, Any]:
-    options = {"extractor": "tiny", "num_samples": SAMPLES, "kid_subset_size": 200, "kid_subsets": 10}
+    every = {"extractor": "tiny", "names": names(), "num_samples": SAMPLES}
+    options = {**every, "kid_subset_size": 200, "kid_subsets": 10}
     return evaluate(folder, noise_pictures(SAMPLES, 1, 0.8), noise_pictures(700, 0), options)
 
 

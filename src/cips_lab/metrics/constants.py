@@ -12,3 +12,9 @@ ISC_SPLITS = 10  # Salimans et al., NeurIPS 2016
 
 NEIGHBOURS = 3  # k of precision and recall: Kynkaanniemi et al., NeurIPS 2019, section 2
 DENSITY_NEIGHBOURS = 5  # k of density and coverage: Naeem et al., ICML 2020, section 5
+
+INFINITY_SIZES = 15  # numbers of samples that the Frechet distance is extrapolated from: dgm-eval, compute_FD_infinity
+INFINITY_LEAST = 5000  # the least of them, or a tenth of the samples
+
+CMMD_SIGMA = 10.0  # google-research/cmmd, distance.py
+CMMD_SCALE = 1000.0

@@ -30,7 +30,7 @@ from cips_lab.metrics.metric import Comparison, PictureSums, Side
 from cips_lab.metrics.options import Limit, Options, check_counts, check_values
 from cips_lab.metrics.picture_sums import Sums, on, recorded_sums, sums_of
 from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
-from cips_lab.metrics.registry import METRICS, Chosen, called
+from cips_lab.metrics.registry import METRICS, Chosen, called, usual_names
 from cips_lab.metrics.registry import names as known_names
 from cips_lab.networks.size import Size, sides, size_name
 from cips_lab.processes.collectives import mine
@@ -59,7 +59,7 @@ class Evaluator:
         extractor: of the Frechet distance, KID, the Inception Score and, by default, of the rest.
         manifold_extractor: of precision, recall, density and coverage; None: the same.
         names: what to compute, see `registry.METRICS`; ``fd`` is the Frechet distance, ``fd_dinov2`` the one of another
-            network. None: all that the extractor can give (the Inception Score needs a classifier).
+            network. None: the usual ones that the extractor can give (the Inception Score needs a classifier).
         num_samples: generated pictures of all processes together.
         num_real: the first so many real pictures, or all where there are fewer.
         weights, manifold_weights: files of the extractors' weights, see `load_extractor`.
@@ -99,13 +99,13 @@ class Evaluator:
         self.manifold_extractor = manifold_extractor or extractor
         self.options = Options(kid_subsets, kid_subset_size, isc_splits, neighbours, density_neighbours)
         # None: what is asked for, if the extractor can give it. `fid` is what Inception's is called.
-        asked = [called(name, self.extractor, self.manifold_extractor) for name in names or known_names()]
+        asked = [called(name, self.extractor, self.manifold_extractor) for name in names or usual_names()]
         given = (self.extractor, self.manifold_extractor)  # an unknown one is told when it is loaded
         known = [one for one in asked if one is not None and (one.network in EXTRACTORS or one.network in given)]
         keyed = ", ".join(metric.name for metric in METRICS if metric.keyed_by_network)
         choice = (
-            f"metrics.names={names}: choose from {', '.join(known_names())}, or null for all; {keyed} may name a "
-            f"network, as in fd_dinov2: one of {', '.join(EXTRACTORS)}"
+            f"metrics.names={names}: choose from {', '.join(known_names())}, or null for {', '.join(usual_names())}; "
+            f"{keyed} may name a network, as in fd_dinov2: one of {', '.join(EXTRACTORS)}"
         )
         ordered = [one for metric in METRICS for one in known if one.metric is metric]
         self.chosen = tuple({one.key: one for one in ordered}.values())

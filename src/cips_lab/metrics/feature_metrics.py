@@ -59,6 +59,30 @@ def manifold_limits(options: Options) -> Sequence[Limit]:
     return tuple(Limit(name, spare=1, too_few=too_few) for name in ("neighbours", "density_neighbours"))
 
 
+def at_infinity(pair: Comparison) -> dict[str, float]:
+    """Chong & Forsyth, CVPR 2020: the Frechet distance over 1 / N, extrapolated to 0."""
+    from cips_lab.metrics.infinity import frechet_at_infinity
+
+    found = frechet_at_infinity(pair.generated.features, pair.real.gaussian)
+    return {"fd_inf": found.value, "fd_inf_se": found.se}
+
+
+def authpct(pair: Comparison) -> dict[str, float]:
+    """Alaa et al., ICML 2022: against copies."""
+    from cips_lab.metrics.authenticity import authentic_share
+
+    found = authentic_share(pair.generated.features, pair.real.features)
+    return {"authpct": found.value, "authpct_se": found.se}
+
+
+def cmmd(pair: Comparison) -> dict[str, float]:
+    """Jayasumana et al., CVPR 2024; in their paper of CLIP ViT-L/14@336."""
+    from cips_lab.metrics.cmmd import clip_mmd
+
+    found = clip_mmd(pair.generated.features, pair.real.features)
+    return {"cmmd": found.value, "cmmd_se": found.se}
+
+
 def of_manifold(name: str, title: str, headline: bool = False) -> Metric:
     """One of the four; Kynkaanniemi et al., NeurIPS 2019, and Naeem et al., ICML 2020."""
     return Metric(name, "higher", title, manifolds, "manifold features", manifold_limits, headline=headline)
@@ -82,3 +106,15 @@ PRECISION = of_manifold("precision", "Precision", headline=True)
 RECALL = of_manifold("recall", "Recall", headline=True)
 DENSITY = of_manifold("density", "Density")
 COVERAGE = of_manifold("coverage", "Coverage")
+FRECHET_AT_INFINITY = Metric(
+    "fd_inf",
+    "lower",
+    "Fréchet distance at infinity, {network}",
+    at_infinity,
+    keyed_by_network=True,
+    own_keys={"inception": ("fid_inf", "FID at infinity")},
+    log_axis=True,
+    usual=False,
+)
+AUTHPCT = Metric("authpct", "higher", "Authentic samples, %", authpct, "manifold features", usual=False)
+CMMD = Metric("cmmd", "lower", "CMMD, {network}", cmmd, keyed_by_network=True, usual=False)

@@ -1,5 +1,6 @@
 """Kernel Inception Distance (Binkowski et al., ICLR 2018): the unbiased squared MMD with a cubic kernel."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from cips_lab.metrics.statistics import Estimate
 from cips_lab.processes.collectives import mine, total
 
 TILE = 2048
+Kernel = Callable[[Tensor, Tensor], Tensor]  # [N, D] and [M, D] -> float64 [N, M]
 
 
 class KernelDistance(NamedTuple):
@@ -93,13 +95,13 @@ def full_kernel_distance(generated: Tensor, real: Tensor) -> Estimate:
     Features float32 [N, D] and [M, D], N, M >= 2, the same on every process.
     """
     n, m = len(generated), len(real)
-    within, between = _sums_within(generated), _sums(generated, real)
-    value = within.sum() / (n * (n - 1)) + _sums_within(real).sum() / (m * (m - 1)) - 2 * between.sum() / (n * m)
+    within, between = sums_within(generated), sums(generated, real)
+    value = within.sum() / (n * (n - 1)) + sums_within(real).sum() / (m * (m - 1)) - 2 * between.sum() / (n * m)
     return Estimate(float(value), standard_error(influence(within, between, m)))
 
 
-def _sums(x: Tensor, y: Tensor) -> Tensor:
-    """Sum of k of each x with all y: [N]."""
+def sums(x: Tensor, y: Tensor, kernel: Kernel = kernel) -> Tensor:
+    """Sum of k of each x with all y: [N]; each process takes a part of the tiles."""
     result = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     pairs = [(a, b) for a in range(0, len(x), TILE) for b in range(0, len(y), TILE)]
     with exact_float32():
@@ -108,7 +110,7 @@ def _sums(x: Tensor, y: Tensor) -> Tensor:
     return total(result)
 
 
-def _sums_within(x: Tensor) -> Tensor:
+def sums_within(x: Tensor, kernel: Kernel = kernel) -> Tensor:
     """Sum of k of each sample with the others: [N]; k is symmetric, so that half of the tiles do."""
     result = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     pairs = [(a, b) for a in range(0, len(x), TILE) for b in range(a, len(x), TILE)]

@@ -85,6 +85,7 @@ class Metric:
         own_keys: extractor -> key and title of its own there, as Inception's Frechet distance is FID.
         log_axis: whether dashboards draw it on a logarithmic axis.
         headline: whether dashboards' first section shows it.
+        usual: whether it is computed where nothing is asked for (`metrics.names=null`).
     """
 
     name: str
@@ -97,6 +98,7 @@ class Metric:
     own_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     log_axis: bool = False
     headline: bool = False
+    usual: bool = True
 
     @property
     def of_manifold(self) -> bool:

@@ -82,7 +82,7 @@ def error_of(x: Points, y: Points) -> Error:
     return Error(x.rounding + y.rounding + x.rounding * y.rounding + summation, 1 / 255 if rounds else 0.0)
 
 
-def lower_bounds(x: Points, y: Points, rows: slice, columns: slice) -> Tensor:
+def lower_bounds(x: Points, y: Points, rows: slice | Tensor, columns: slice) -> Tensor:
     """Float32 [n, m]: at most the true squared distances, and below them by at most twice the error."""
     error = error_of(x, y)
     slack = 1 - error.factor

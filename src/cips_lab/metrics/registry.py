@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cips_lab.metrics.feature_metrics import COVERAGE, DENSITY, FRECHET, INCEPTION_SCORE, KID, PRECISION, RECALL
+from cips_lab.metrics.feature_metrics import (
+    AUTHPCT,
+    CMMD,
+    COVERAGE,
+    DENSITY,
+    FRECHET,
+    FRECHET_AT_INFINITY,
+    INCEPTION_SCORE,
+    KID,
+    PRECISION,
+    RECALL,
+)
 from cips_lab.metrics.metric import Metric
 
 METRICS: list[Metric] = [
@@ -14,7 +25,15 @@ METRICS: list[Metric] = [
     RECALL,
     DENSITY,
     COVERAGE,
+    FRECHET_AT_INFINITY,
+    AUTHPCT,
+    CMMD,
 ]
+
+
+def usual_names() -> list[str]:
+    """What is computed where nothing is asked for, as far as the extractor can give it."""
+    return [metric.name for metric in METRICS if metric.usual]
 
 
 class Chosen(NamedTuple):

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from cips_lab.errors import UserError
 from cips_lab.metrics.extractors import CLASSIFIERS
 from cips_lab.metrics.metric import Metric
-from cips_lab.metrics.registry import METRICS, called, keys_of, names, network_of_key, of_key
+from cips_lab.metrics.registry import METRICS, called, keys_of, network_of_key, of_key, usual_names
 from cips_lab.runs.records import evaluations
 
 
@@ -59,7 +59,7 @@ def curves_of(cfg: DictConfig) -> list[Curve]:
         return curves_of_run(Path(str(cfg.run)).expanduser())
     main = str(cfg.metrics.extractor)
     other = str(cfg.metrics.manifold_extractor or main)
-    found = [called(str(name), main, other) for name in cfg.metrics.names or names()]
+    found = [called(str(name), main, other) for name in cfg.metrics.names or usual_names()]
     chosen = [one for metric in METRICS for one in found if one is not None and one.metric is metric]
     if cfg.metrics.names is None:
         chosen = [one for one in chosen if one.metric.needs != "logits" or main in CLASSIFIERS]
