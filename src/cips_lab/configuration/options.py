@@ -128,12 +128,18 @@ DASHBOARD: Options = {
 EVALUATE: Options = {
     "ckpt": TEXT.or_null(),
     "samples": TEXT.or_null(),
+    "reference": TEXT.or_null("data"),
     "split": one_of("train", "test"),
     "resolution": COUNT.or_null(),
     "truncation": NUMBER,
     "output": TEXT,
     "paths.cache": TEXT.or_null(),
     **TRAINER,
+}
+COMPARE: Options = {
+    **{name: kind for name, kind in EVALUATE.items() if name != "ckpt"},
+    "samples": NAMES.or_null(),
+    "ckpts": NAMES.or_null(),
 }
 SEEDS = Kind("a number, a range like 0-15, or a list like [1,5,9]", kinds.are_seeds)
 ANALYZE: Options = {
@@ -190,6 +196,7 @@ COMMANDS: dict[str, Options] = {
     "plan": PLAN,
     "dashboard": DASHBOARD,
     "evaluate": EVALUATE,
+    "compare": COMPARE,
     "analyze": ANALYZE,
     "synthesize": SYNTHESIZE,
     "report": REPORT,
@@ -197,13 +204,14 @@ COMMANDS: dict[str, Options] = {
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("data", "metrics", "logger"),
+    "compare": ("data", "metrics"),
     "analyze": ("data", "metrics", "logger"),
     "train": (*BUILT, *COLLECTIONS),
     "plan": (*BUILT, *COLLECTIONS),
     "dashboard": (*BUILT, *COLLECTIONS),
 }
 OPTIONAL_GROUPS: dict[str, tuple[str, ...]] = {"analyze": ("data",)}  # null: what a run was trained on
-BUILDING = ("train", "plan", "evaluate", "analyze")  # commands that build what their groups describe
+BUILDING = ("train", "plan", "evaluate", "compare", "analyze")  # commands that build what their groups describe
 
 
 def is_text_option(command: str, option: str) -> bool:

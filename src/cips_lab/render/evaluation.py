@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.configuration import build
+from cips_lab.data.base import BaseDataModule
+from cips_lab.data.datamodule import ImageDataModule
 from cips_lab.data.dataset import FixedSizeDataset
 from cips_lab.data.sources import open_source
 from cips_lab.errors import UserError
 from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.evaluator import Evaluator, Real, Results
-from cips_lab.networks.size import Size, sides
+from cips_lab.networks.size import Size, sides, size_name
 from cips_lab.render.finite import check_weights
 from cips_lab.render.scene import check_scene, parse_size, samples
 
@@ -34,6 +36,21 @@ def check_output(output: Path) -> None:
 def training_size(size: Size) -> int:
     """The smallest resolution that data modules take, a power of two from 8, in which pictures of `size` fit."""
     return 1 << max(3, (max(sides(size)) - 1).bit_length())
+
+
+def real_data(cfg: DictConfig, size: Size) -> BaseDataModule:
+    """What ``reference=`` names, a plain folder or .zip of pictures, or else the data set of ``data=``.
+
+    Raises:
+        UserError: both are given; the data set's options are wrong.
+    """
+    if cfg.reference is None:
+        data: BaseDataModule = build(cfg.data, resolution=training_size(size))
+        return data
+    module = ImageDataModule.__module__ + "." + ImageDataModule.__qualname__
+    if cfg.data.get("path") is not None or cfg.data.get("_target_") != module or cfg.split != "train":
+        raise UserError(f"reference={cfg.reference} takes the place of data= and split=: leave them out, or reference=")
+    return ImageDataModule("reference", open_source(cfg.reference, option="reference"), training_size(size))
 
 
 @dataclass
@@ -80,7 +97,7 @@ class Evaluation:
         cfg.resolution = size if isinstance(size, int) else list(size)
         self.evaluator: Evaluator = build(cfg.metrics)
         self.pictures: PictureSet | None = None
-        data = build(cfg.data, resolution=training_size(size))
+        data = real_data(cfg, size)
         try:
             self.pictures = self._real_pictures(data, size)
             self.evaluator.check(self.pictures, self.count)
@@ -123,3 +140,22 @@ class Evaluation:
             results = evaluator.evaluate(made, self.real)
         results |= {"of": str(cfg.ckpt or cfg.samples), "data": self.real.main.location, "split": str(cfg.split)}
         return results if subject.generator is None else results | {"truncation": float(cfg.truncation)}
+
+
+def evaluations_of(cfg: DictConfig) -> list[Evaluation]:
+    """What a composed ``conf/compare.yaml`` asks for: one of each of ``samples=`` and ``ckpts=``, in this order.
+
+    Raises:
+        UserError: anything that would stop one of them, or their sizes differ.
+    """
+    wanted = [("samples", one) for one in cfg.samples or []] + [("ckpt", one) for one in cfg.ckpts or []]
+    found = []
+    for option, value in wanted:
+        settings = OmegaConf.to_container(cfg)
+        assert isinstance(settings, dict)
+        found.append(Evaluation(OmegaConf.create({**settings, "ckpt": None, "samples": None, option: str(value)})))
+    sizes = {evaluation.subject.size: str(value) for evaluation, (_, value) in zip(found, wanted, strict=True)}
+    if len(sizes) > 1:
+        told = ", ".join(f"{name} has {size_name(size)}" for size, name in sizes.items())
+        raise UserError(f"pictures of different sizes cannot be compared: {told}; resolution=N sets that of generators")
+    return found

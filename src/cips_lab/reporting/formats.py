@@ -117,10 +117,9 @@ def remarks(table: Table) -> list[str]:
     ]
 
 
-def console(table: Table) -> str:
-    """Aligned text; the best of a column has an asterisk, what is tied with it a dagger."""
+def aligned(head: list[str], rows: list[list[Cell]]) -> list[str]:
+    """Lines of text; the best of a column has an asterisk, what is tied with it a dagger."""
     sign = {"best": "*", "tied": "†", "": ""}
-    head, rows = grid(table, short=True)
     texts = [head, *([cell.text + sign[cell.mark] for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in texts) for i in range(len(head))]
     lines = []
@@ -131,13 +130,17 @@ def console(table: Table) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
+    return lines
+
+
+def console(table: Table) -> str:
+    """Aligned text and its remarks."""
     notes = [note.replace("Bold:", "*:") for note in remarks(table)]
-    return "\n".join([*lines, "", *notes])
+    return "\n".join([*aligned(*grid(table, short=True)), "", *notes])
 
 
-def markdown(table: Table) -> str:
-    """A GitHub table and its remarks."""
-    head, rows = grid(table)
+def bars(head: list[str], rows: list[list[Cell]]) -> str:
+    """A GitHub table."""
     align = ["---", *["---:"] * (len(head) - 1)]
 
     def cell(c: Cell) -> str:
@@ -145,8 +148,12 @@ def markdown(table: Table) -> str:
         return {"best": f"**{text}**", "tied": f"{text} †", "": text}[c.mark]
 
     lines = [head, align, *([cell(c) for c in row] for row in rows)]
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return text + "\n\n" + "\n\n".join(remarks(table)) + "\n"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table and its remarks."""
+    return bars(*grid(table)) + "\n\n" + "\n\n".join(remarks(table)) + "\n"
 
 
 def latex(table: Table) -> str:

@@ -273,14 +273,17 @@ def _measure(records: list[Record], name: str) -> Measure:
 def _mark(rows: list[Row], names: list[str]) -> None:
     """Say for every metric which rows are best and which cannot be told from the best; nothing where all are alike."""
     for name in names:
-        usable = [row for row in rows if math.isfinite(row.metrics[name].mean)]
-        sign = -1 if higher_is_better(name) else 1
-        best = min((row.metrics[name] for row in usable), key=lambda m: sign * m.mean, default=None)
-        for row in rows:
-            row.marks[name] = "" if best is None else mark(row.metrics[name], best)
-        if all(row.marks[name] == "best" for row in rows):
-            for row in rows:
-                row.marks[name] = ""
+        for row, found in zip(rows, marks_of(name, [row.metrics[name] for row in rows]), strict=True):
+            row.marks[name] = found
+
+
+def marks_of(name: str, measures: list[Measure]) -> list[Mark]:
+    """What each of a metric's measures is among them; nothing where all are alike."""
+    sign = -1 if higher_is_better(name) else 1
+    usable = [measure for measure in measures if math.isfinite(measure.mean)]
+    best = min(usable, key=lambda measure: sign * measure.mean, default=None)
+    marks: list[Mark] = ["" if best is None else mark(measure, best) for measure in measures]
+    return ["" for _ in marks] if all(found == "best" for found in marks) else marks
 
 
 def mark(measure: Measure, best: Measure) -> Mark:
