@@ -71,7 +71,7 @@ def test_other_counts_are_told(run: Run, folders: Path) -> None:
             "give samples=[a,b], folders or .zips of pictures, or ckpts=[run,run], or both",
         ),
         ("compare", ["samples=[soft,nowhere]", "reference=real"], "samples=nowhere: "),
-        ("compare", ["samples=[soft,large]", "reference=real"], "cannot be compared: soft has 32x32, large has 64x64"),
+        ("compare", ["samples=[soft,large]", "reference=real"], "cannot be compared: soft has 32, large has 64"),
         ("compare", ["samples=[soft]", "reference=nowhere"], "reference=nowhere: "),
         ("evaluate", ["samples=soft", "reference=real", "data=blue_marble"], "reference=real takes the place of data="),
         ("evaluate", ["samples=soft", "reference=real", "split=test"], "reference=real takes the place of data="),
