@@ -144,8 +144,9 @@ def test_the_dict_is_flat_and_says_what_it_is(options: dict[str, Any]) -> None:
     results = evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
     assert list(results) == [
         "fd_tiny", "fd_tiny_se", "kid", "kid_se", "kid_std", "isc", "isc_se", "isc_std", "precision", "precision_se",
-        "recall", "recall_se", "density", "density_se", "coverage", "coverage_se", "num_samples", "num_real",
-        "resolution", "extractor", "manifold_extractor", "weights", "canonical_weights",
+        "recall", "recall_se", "density", "density_se", "coverage", "coverage_se", "colour", "colour_se",
+        "spectrum_durall", "spectrum_durall_se", "spectrum_stylegan3", "spectrum_stylegan3_se", "num_samples",
+        "num_real", "resolution", "extractor", "manifold_extractor", "weights", "canonical_weights",
     ]  # fmt: skip
     assert results["num_samples"] == 60
     assert results["num_real"] == 80
@@ -205,7 +206,9 @@ def test_a_distance_of_each_network_from_one_pass(options: dict[str, Any]) -> No
     assert {"efficientnet_lite0-60/fd_efficientnet_lite0", "tiny-60/fd_tiny"} <= set(curves(results | {"kimg": 1}))
     assert [extractor.name for extractor in evaluator.extractors] == ["efficientnet_lite0", "tiny"]
     assert evaluator.recorded("memory", 8) is not None
-    with pytest.raises(UserError, match=r"names=\['fd_resnet'\]: choose from .*; fd may name a network.*one of incept"):
+    with pytest.raises(
+        UserError, match=r"names=\['fd_resnet'\]: choose from .*; fd, .* may name a network.*one of incept"
+    ):
         Evaluator(names=["fd_resnet"])
 
 
@@ -314,7 +317,7 @@ class TestMistakes:
         self, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("cips_lab.metrics.frechet.frechet_estimate", lambda *given: Estimate(float("nan"), 0.0))
-        evaluator = Evaluator(**options)
+        evaluator = Evaluator(**options, names=["fd", "kid"])
         with pytest.raises(UserError, match=r"^fd_tiny is nan: no number"):
             evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
 

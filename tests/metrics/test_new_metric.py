@@ -59,7 +59,7 @@ def closeness(pair: Comparison) -> dict[str, float]:
 
 MEAN = Metric("fd_mean", "lower", "Distance of means, {network}", mean_distance, keyed_by_network=True, headline=True)
 CLOSENESS = Metric(
-    "closeness", "higher", "Closeness", closeness, needs=PictureSums("brightness.1", lambda extractor: Brightness())
+    "closeness", "higher", "Closeness", closeness, needs=PictureSums("brightness.1", lambda size: Brightness())
 )
 KEYS = ("fd_mean_tiny", "closeness")
 
@@ -192,7 +192,7 @@ def test_it_stands_in_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
     evaluate.main()
     said = " ".join(capsys.readouterr().out.split())
-    usual = "fd, kid, isc, precision, recall, density, coverage"
+    usual = "fd, kid, isc, precision, recall, density, coverage, colour, spectrum_durall, spectrum_stylegan3"
     assert f"of {usual}, fd_inf, authpct, cmmd, fd_mean, closeness; null: {usual}, fd_mean, closeness" in said
 
 

@@ -67,7 +67,7 @@ def collect(
 
     Args:
         batches: uint8 [b, 3, H, W] of this process's samples, number rank, rank + world_size, ... of `count`, in order.
-        extractors: on one device.
+        extractors: on one device; there may be none where there are accumulators.
         count: samples of all processes together.
         logits: whether to keep those of the first extractor.
         title: of the progress bar.
@@ -77,11 +77,11 @@ def collect(
         ValueError: the batches do not hold this process's samples exactly once; on every process.
         UserError: a picture cannot be read or made; on every process.
     """
-    device = extractors[0].device
+    device = (extractors or accumulators)[0].device
     home = home_of(device)
     moments = [Moments(extractor.features).to(home) for extractor in extractors]
     banks = [FeatureBank(extractor.features).to(home) for extractor in extractors]
-    classes = FeatureBank(extractors[0].classes or 0).to(home)
+    classes = FeatureBank((extractors[0].classes or 0) if extractors else 0).to(home)
     for images, numbers in numbered(batches, count, device, title):
         for extractor, moment, bank in zip(extractors, moments, banks, strict=True):
             extracted = extractor(images)

@@ -28,7 +28,7 @@ from cips_lab.metrics.extractors import EXTRACTORS, Extractor, load_extractor
 from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.metric import Comparison, PictureSums, Side
 from cips_lab.metrics.options import Limit, Options, check_counts, check_values
-from cips_lab.metrics.picture_sums import Sums, on, recorded_sums, sums_of
+from cips_lab.metrics.picture_sums import Sums, kept, on, recorded_sums, sums_there
 from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
 from cips_lab.metrics.registry import METRICS, Chosen, called, usual_names
 from cips_lab.metrics.registry import names as known_names
@@ -173,10 +173,14 @@ class Evaluator:
         return None if sums is None else Real(found, sums)
 
     def _statistics(self, pictures: PictureSet, count: int) -> Real:
-        found = references(pictures, self.extractors, count, self.batch_size, self.num_workers, self.cache)
         main = self.extractors[0]
-        sums = sums_of(pictures, self._sums, main, count, self.batch_size, self.num_workers, self.cache)
-        return Real({extractor.name: one for extractor, one in zip(self.extractors, found, strict=True)}, sums)
+        sums, missing = sums_there(pictures, self._sums, main, count, self.cache)
+        accumulators = [one.accumulator for one in missing]
+        found = references(
+            pictures, self.extractors, count, self.batch_size, self.num_workers, self.cache, accumulators
+        )
+        by_name = {extractor.name: one for extractor, one in zip(self.extractors, found, strict=True)}
+        return Real(by_name, {**sums, **kept(missing, pictures, main, count)})
 
     @cached_property
     def extractors(self) -> list[Extractor]:
@@ -231,7 +235,8 @@ class Evaluator:
         self._check_counts({GENERATED: count})
         with_logits = any(one.metric.needs == "logits" for one in self.wanted)
         checked = self._of_resolution(batches, real.main.resolution)
-        accumulators = {sums.name: sums.make(self.extractors[0]).to(home_of(self.device)) for sums in self._sums}
+        size, home = real.main.resolution, home_of(self.device)
+        accumulators = {sums.name: sums.make(size).to(home) for sums in self._sums}
         collected = collect(
             checked, self.extractors, count, with_logits, "Generated pictures", list(accumulators.values())
         )

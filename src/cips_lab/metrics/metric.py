@@ -23,9 +23,10 @@ from cips_lab.metrics.options import Limit, Options
 
 if TYPE_CHECKING:
     import torchmetrics
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from cips_lab.metrics.statistics import Gaussian
+    from cips_lab.networks.size import Size
 
 ERRORS = ("_se", "_std")  # what a key of a metric's error ends with
 
@@ -36,13 +37,13 @@ class PictureSums:
 
     Attributes:
         name: in the cache's file names and keys; change it when the sums change (``spectrum.1``).
-        make: an accumulator on the CPU, given the main extractor: a `torchmetrics.Metric` with ``update(images,
+        make: an accumulator on the CPU, given the pictures' size: a `torchmetrics.Metric` with ``update(images,
             numbers)``, uint8 [b, 3, H, W] and the samples' numbers, int64 [b], and ``compute()``, a dict of tensors
             that is the same on every process.
     """
 
     name: str
-    make: "Callable[[nn.Module], torchmetrics.Metric]"
+    make: "Callable[[Size], torchmetrics.Metric]"
 
 
 @dataclass(frozen=True)

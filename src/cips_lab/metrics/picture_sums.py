@@ -6,12 +6,14 @@ The files lie beside those of `reference`, with the sums' name before the extrac
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from cips_lab.files.untrusted import read_safetensors
-from cips_lab.metrics.collect import PictureSet, batches_of, home_of, numbered
+from cips_lab.metrics.collect import PictureSet, home_of
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.metric import PictureSums
 from cips_lab.metrics.reference import (
@@ -43,36 +45,41 @@ def prefix(sums: PictureSums, extractor: Extractor, resolution: Size) -> str:
     return f"sums-{sums.name}_{extractor.name}_{size_name(resolution)}_"
 
 
-def sums_of(
-    pictures: PictureSet,
-    wanted: Sequence[PictureSums],
-    extractor: Extractor,
-    count: int,
-    batch_size: int,
-    num_workers: int,
-    cache: str | Path | None,
-) -> Sums:
-    """Of the first `count` pictures, from disk where it is there for all processes, else computed by all together.
+class Missing(NamedTuple):
+    """Sums that are on no disk yet, and what is to see the pictures for them."""
 
-    Raises `UserError` for a picture that cannot be read, or a damaged file.
+    sums: PictureSums
+    path: Path
+    accumulator: Metric
+
+
+def sums_there(
+    pictures: PictureSet, wanted: Sequence[PictureSums], extractor: Extractor, count: int, cache: str | Path | None
+) -> tuple[Sums, list[Missing]]:
+    """Of the first `count` pictures: what is on disk for all processes, and what all together must compute.
+
+    Raises `UserError` for a damaged file.
     """
     if not wanted:
-        return {}
+        return {}, []
     paths = [sums_path(pictures, sums, extractor, count, cache) for sums in wanted]
     there = there_for_all(paths, extractor.device)
-    found = {sums.name: read_safetensors(path)[0] for sums, path, has in zip(wanted, paths, there, strict=True) if has}
-    missing = [(sums, path) for sums, path in zip(wanted, paths, strict=True) if sums.name not in found]
-    if not missing:
-        return found
-    accumulators = [sums.make(extractor).to(home_of(extractor.device)) for sums, _ in missing]
-    batches = batches_of(pictures, count, batch_size, num_workers)
-    for images, numbers in numbered(batches, count, extractor.device, "Real pictures"):
-        for accumulator in accumulators:
-            accumulator.update(images.to(home_of(extractor.device)), numbers)
-    for (sums, path), accumulator in zip(missing, accumulators, strict=True):
-        tensors = {name: tensor.cpu() for name, tensor in accumulator.compute().items()}
-        keep(path, tensors, described(pictures, extractor, count))
-        found[sums.name] = tensors
+    found, missing = {}, []
+    for sums, path, has in zip(wanted, paths, there, strict=True):
+        if has:
+            found[sums.name] = read_safetensors(path)[0]
+        else:
+            accumulator = sums.make(pictures.resolution).to(home_of(extractor.device))
+            missing.append(Missing(sums, path, accumulator))
+    return found, missing
+
+
+def kept(missing: Sequence[Missing], pictures: PictureSet, extractor: Extractor, count: int) -> Sums:
+    """What accumulators gave that have seen all pictures, on disk from now on."""
+    found = {}
+    for sums, path, accumulator in missing:
+        found[sums.name] = {name: tensor.cpu() for name, tensor in accumulator.compute().items()}
+        keep(path, found[sums.name], described(pictures, extractor, count))
     return found
 
 

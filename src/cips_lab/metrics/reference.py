@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torchmetrics import Metric
 
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
@@ -68,8 +69,11 @@ def references(
     batch_size: int = 64,
     num_workers: int = 0,
     cache: str | Path | None = None,
+    accumulators: Sequence[Metric] = (),
 ) -> list[Reference]:
     """For each extractor, what is on disk; what is not is computed, all processes together, and kept, see `keep`.
+
+    Accumulators see every picture in the same pass, or in one for them alone.
 
     Raises `UserError` for a picture that cannot be read, or a damaged file.
     """
@@ -77,9 +81,9 @@ def references(
     found = there_for_all(paths, extractors[0].device)
     missing = [extractor for extractor, is_there in zip(extractors, found, strict=True) if not is_there]
     computed = {}
-    if missing:
+    if missing or accumulators:
         batches = batches_of(pictures, count, batch_size, num_workers)
-        collected = collect(batches, missing, count, title="Real pictures")
+        collected = collect(batches, missing, count, title="Real pictures", accumulators=accumulators)
         computed = {extractor.name: part for extractor, part in zip(missing, collected, strict=True)}
     results = []
     for path, extractor in zip(paths, extractors, strict=True):

@@ -16,6 +16,7 @@ from cips_lab.metrics.feature_metrics import (
     RECALL,
 )
 from cips_lab.metrics.metric import Metric
+from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DURALL, SPECTRUM_STYLEGAN3
 
 METRICS: list[Metric] = [
     FRECHET,
@@ -25,6 +26,9 @@ METRICS: list[Metric] = [
     RECALL,
     DENSITY,
     COVERAGE,
+    COLOUR,
+    SPECTRUM_DURALL,
+    SPECTRUM_STYLEGAN3,
     FRECHET_AT_INFINITY,
     AUTHPCT,
     CMMD,
