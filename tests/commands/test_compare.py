@@ -13,7 +13,10 @@ from cips_lab.data.blue_marble import load_tiles
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FEW = ("metrics=efficientnet_lite0", "metrics.kid_subset_size=10", "trainer=cpu")
-KEYS = ("fd_efficientnet_lite0", "kid", "isc", "precision", "recall", "density", "coverage")
+KEYS = (
+    *("fd_efficientnet_lite0", "kid", "isc", "precision", "recall", "density", "coverage"),
+    *("colour", "spectrum_durall", "spectrum_stylegan3"),
+)
 
 
 def write(folder: Path, tiles: np.ndarray, radius: float = 0.0) -> Path:
