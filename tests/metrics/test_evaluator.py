@@ -144,9 +144,9 @@ def test_the_dict_is_flat_and_says_what_it_is(options: dict[str, Any]) -> None:
     results = evaluator.evaluate(of(evaluator, GENERATED), evaluator.reference(REAL))
     assert list(results) == [
         "fd_tiny", "fd_tiny_se", "kid", "kid_se", "kid_std", "isc", "isc_se", "isc_std", "precision", "precision_se",
-        "recall", "recall_se", "density", "density_se", "coverage", "coverage_se", "colour", "colour_se",
-        "spectrum_durall", "spectrum_durall_se", "spectrum_stylegan3", "spectrum_stylegan3_se", "num_samples",
-        "num_real", "resolution", "extractor", "manifold_extractor", "weights", "canonical_weights",
+        "recall", "recall_se", "density", "density_se", "coverage", "coverage_se", "swd", "swd_se", "swd/8",
+        "colour", "colour_se", "spectrum_durall", "spectrum_durall_se", "spectrum_stylegan3", "spectrum_stylegan3_se",
+        "num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights", "canonical_weights",
     ]  # fmt: skip
     assert results["num_samples"] == 60
     assert results["num_real"] == 80

@@ -192,7 +192,7 @@ def test_it_stands_in_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
     evaluate.main()
     said = " ".join(capsys.readouterr().out.split())
-    usual = "fd, kid, isc, precision, recall, density, coverage, colour, spectrum_durall, spectrum_stylegan3"
+    usual = "fd, kid, isc, precision, recall, density, coverage, swd, colour, spectrum_durall, spectrum_stylegan3"
     assert f"of {usual}, fd_inf, authpct, cmmd, fd_mean, closeness; null: {usual}, fd_mean, closeness" in said
 
 

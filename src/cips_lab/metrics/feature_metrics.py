@@ -64,7 +64,8 @@ def at_infinity(pair: Comparison) -> dict[str, float]:
     from cips_lab.metrics.infinity import frechet_at_infinity
 
     found = frechet_at_infinity(pair.generated.features, pair.real.gaussian)
-    return {"fd_inf": found.value, "fd_inf_se": found.se}
+    points = {f"fd_inf/{count}": distance for count, distance in found.distances.items()}
+    return {"fd_inf": found.value, "fd_inf_se": found.se, **points}
 
 
 def authpct(pair: Comparison) -> dict[str, float]:

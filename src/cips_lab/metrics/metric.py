@@ -10,9 +10,10 @@ It is then computed, validated and drawn with its direction everywhere. `needs` 
 features (and their Gaussian) of the main or of the manifold network, logits of the main one, or sums over pictures. For
 the last, `PictureSums` makes a `torchmetrics.Metric` (`update(images, numbers)`, `compute() -> {name: tensor}`, reduced
 over processes by torchmetrics) that sees every uint8 batch of both sets; what it gives for the real pictures is cached.
-An error goes beside its value as ``<name>_se`` (of the estimate) or ``<name>_std`` (a spread). A metric whose numbers
-depend on the network so much that its key must say so is `keyed_by_network`. Functions that several metrics share run
-once. Options are fields of `options.Options`, with a `Limit` where the number of pictures matters.
+An error goes beside its value as ``<name>_se`` (of the estimate) or ``<name>_std`` (a spread), parts that it is made
+of as ``<name>/<part>``: these stand in records alone, not in tables. A metric whose numbers depend on the network so
+much that its key must say so is `keyed_by_network`. Functions that several metrics share run once. Options are fields
+of `options.Options`, with a `Limit` where the number of pictures matters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -130,9 +131,11 @@ class Metric:
         own = {own_key for own_key, _ in self.own_keys.values()}
         if not self.keyed_by_network:
             return key == self.name or key in own
-        return key in own or (key.startswith(f"{self.name}_") and not key.endswith(ERRORS))
+        return key in own or (key.startswith(f"{self.name}_") and not key.endswith(ERRORS) and "/" not in key)
 
     def renamed(self, found: Mapping[str, float], network: str) -> dict[str, float]:
-        """What `compute` gave under its name and the names of its errors, as records call them."""
+        """What `compute` gave under its name and the names of its errors and parts, as records call them."""
         key = self.key(network)
-        return {key + error: found[self.name + error] for error in ("", *ERRORS) if self.name + error in found}
+        numbers = {key + error: found[self.name + error] for error in ("", *ERRORS) if self.name + error in found}
+        parts = {name for name in found if name.startswith(f"{self.name}/")}
+        return numbers | {key + name.removeprefix(self.name): found[name] for name in found if name in parts}

@@ -1,4 +1,4 @@
-"""Metrics that no network gave: of colours and of spectra. They need no download, and judge what networks cannot.
+"""Metrics that no network gave: of patches, of colours and of spectra. They need no download, and judge otherwise.
 
 Imported when they are computed: the list of metrics is read by commands that need neither torch nor torchmetrics.
 """
@@ -31,6 +31,21 @@ def make_powers(size: "Size") -> "torchmetrics.Metric":
     from cips_lab.metrics.per_picture import powers
 
     return powers(size)
+
+
+def make_descriptors(size: "Size") -> "torchmetrics.Metric":
+    from cips_lab.metrics.laplacian import Descriptors
+
+    return Descriptors(size)
+
+
+def swd(pair: Comparison) -> dict[str, float]:
+    """Karras et al., ICLR 2018: of patches of Laplacian pyramids, level by level."""
+    from cips_lab.metrics.sliced_wasserstein import sliced_wasserstein
+
+    found = sliced_wasserstein(pair.generated.sums, pair.real.sums)
+    of_levels = {f"swd/{level}": value for level, value in found.levels.items()}
+    return {"swd": found.value, "swd_se": found.se, **of_levels}
 
 
 def colour(pair: Comparison) -> dict[str, float]:
@@ -79,6 +94,9 @@ def curve_distance(influences: "Tensor", difference: "Tensor") -> "Estimate":
     return Estimate(float(value), float(of_value.std(correction=0)) / len(influences) ** 0.5)
 
 
+SWD = Metric(
+    "swd", "lower", "Sliced Wasserstein distance", swd, PictureSums("descriptors.1", make_descriptors), headline=True
+)
 COLOUR = Metric("colour", "lower", "Colour moments", colour, PictureSums("colours.1", make_colours))
 SPECTRUM_DURALL = Metric(
     "spectrum_durall", "lower", "Spectrum's shape (Durall)", spectrum_durall, PictureSums("shapes.1", make_shapes)

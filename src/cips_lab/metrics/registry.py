@@ -16,7 +16,7 @@ from cips_lab.metrics.feature_metrics import (
     RECALL,
 )
 from cips_lab.metrics.metric import Metric
-from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DURALL, SPECTRUM_STYLEGAN3
+from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DURALL, SPECTRUM_STYLEGAN3, SWD
 
 METRICS: list[Metric] = [
     FRECHET,
@@ -26,6 +26,7 @@ METRICS: list[Metric] = [
     RECALL,
     DENSITY,
     COVERAGE,
+    SWD,
     COLOUR,
     SPECTRUM_DURALL,
     SPECTRUM_STYLEGAN3,
