@@ -346,7 +346,9 @@ class TestConfig:
 
     def test_every_file_builds(self) -> None:
         names = [path.stem for path in (conf_folder() / "metrics").glob("*.yaml")]
-        assert set(names) == {"inception", "canonical", "efficientnet_lite0", "vgg16", "clip", "dinov2"}
+        assert set(names) == {
+            "inception", "canonical", "standard2026", "efficientnet_lite0", "vgg16", "clip", "dinov2",
+        }  # fmt: skip
         for name in names:
             options = self.composed(name)
             assert options.pop("_target_") == "cips_lab.metrics.evaluator.Evaluator"

@@ -196,10 +196,13 @@ class TestMessages:
             assert part in str(caught.value)
         assert not list((tmp_path / "hub").rglob("*.pth"))
 
-    def test_dinov2_without_network(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"facebookresearch_dinov2_main.*dinov2_vitl14_pretrain\.pth"):
+    def test_dinov2_without_network(self) -> None:
+        url = r"https://dl\.fbaipublicfiles\.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain\.pth"
+        with pytest.raises(
+            UserError, match=rf"needs dinov2_vitl14_pretrain\.pth.*{url} and give metrics\.weights=FILE"
+        ):
             load_extractor("dinov2")
-        with pytest.raises(UserError, match=r"metrics\.weights=x\.pth: .*leave it unset"):
+        with pytest.raises(UserError, match=rf"metrics\.weights=x\.pth: .*does not exist; get it from {url}$"):
             load_extractor("dinov2", "x.pth")
 
     def test_a_kept_file_that_is_damaged(self, tmp_path: Path) -> None:

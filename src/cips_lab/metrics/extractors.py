@@ -5,10 +5,10 @@
 | inception | torch-fidelity's port of the TensorFlow graph of 2015, TF1's bilinear resize to 299 | 2048 |
 | vgg16 | torchvision's VGG16, second fully connected layer after ReLU, TF1's resize to 224 | 4096 |
 | clip | OpenAI's CLIP ViT-B/32, image embedding, TF1's resize to 224 | 512 |
-| dinov2 | Meta's DINOv2 ViT-L/14, class token, TF1's resize to 224 | 1024 |
+| dinov2 | Meta's DINOv2 ViT-L/14, class token, by dgm-eval's protocol (`metrics.dinov2`) | 1024 |
 | efficientnet_lite0 | EfficientNet-Lite0, weights in a package, mean of the last map | 1280 |
 
-The first four are torch-fidelity's, preprocessing included. Of the last:
+The first three are torch-fidelity's, preprocessing included. Of the last:
 pictures as float32 in [0, 255], bilinear antialiased resize to 224 x 224 (whatever the proportions), (x - 127) / 128.
 """
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import check_archive, first_line
 from cips_lab.metrics import weights as files
+from cips_lab.metrics.dinov2 import DINOv2
 from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.float32 import exact_float32
 from cips_lab.metrics.weights import WeightsFile
@@ -180,24 +181,14 @@ def _clip(weights: str | Path | None, option: str) -> Extractor:
 
 
 def _dinov2(weights: str | Path | None, option: str) -> Extractor:
-    from torch_fidelity.feature_extractor_dinov2 import MODEL_METADATA, FeatureExtractorDinoV2
-
-    hub = Path(torch.hub.get_dir())
-    model = "dinov2-vit-l-14"
-    code = MODEL_METADATA[model]
-    remedy = (
-        f"without a network copy a clone of https://github.com/facebookresearch/dinov2 to "
-        f"{hub / 'facebookresearch_dinov2_main'}, and "
-        f"https://dl.fbaipublicfiles.com/dinov2/{code}/{code}_pretrain.pth to {hub / 'checkpoints'}"
-    )
-    if weights is not None:
-        raise UserError(f"{option}={weights}: DINOv2's code and weights come from torch.hub; leave it unset; {remedy}")
+    url = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
+    path = files.locate("dinov2", WeightsFile(url.rpartition("/")[2], url, None), weights, option)
+    network = DINOv2()
     try:
-        with files.timeout():
-            network = FeatureExtractorDinoV2(model, ["dinov2"])
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"metrics.extractor=dinov2 could not be downloaded ({error}); {remedy}") from error
-    return Extractor("dinov2", network, 1024, None, True)
+        network.load_state_dict(files.read_state(path))
+    except RuntimeError as error:
+        raise UserError(f"{path}: not weights of DINOv2 ViT-L/14 ({first_line(error)})") from None
+    return Extractor("dinov2", network, 1024, None, weights is None)  # its authors published no digest
 
 
 def _efficientnet_lite0(weights: str | Path | None, option: str) -> Extractor:
