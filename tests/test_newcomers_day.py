@@ -135,7 +135,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (package / "metrics" / "spread.py").write_text(METRIC)
     registry = package / "metrics" / "registry.py"
     add_line(registry, "METRICS: list[Metric] = [", "from cips_lab.metrics.spread import SPREAD\n")
-    add_line(registry, "    COVERAGE,\n]", "    SPREAD,")
+    add_line(registry, "    CMMD,\n]", "    SPREAD,")
 
     (package / "data" / "sources" / "listed.py").write_text(SOURCE)
     choose = package / "data" / "sources" / "choose.py"

@@ -77,6 +77,7 @@ def test_the_workspace_is_one() -> None:
         "KID (1000 samples)",
         "Precision (1000 samples)",
         "Recall (1000 samples)",
+        "Sliced Wasserstein distance (1000 samples)",
         "Best Fréchet distance, efficientnet_lite0",
     ]
     assert "Group" in str(workspace.runset_settings.filters)
@@ -97,7 +98,7 @@ def test_the_report_is_one() -> None:
     panels = [panel for grid in grids for panel in grid.panels]
     lines = [panel for panel in panels if isinstance(panel, wr.LinePlot)]
     bars = [panel for panel in panels if isinstance(panel, wr.BarPlot)]
-    assert len(lines) == 13
+    assert len(lines) == 17
     assert {(str(p.groupby_aggfunc), str(p.groupby_rangefunc)) for p in lines + bars} == {("mean", "stddev")}
     assert {p.groupby.name for p in lines + bars} == {"variant"}
     assert wr.SummaryMetric("final/fd_efficientnet_lite0") in [m for bar in bars for m in bar.metrics]
@@ -138,7 +139,7 @@ def test_curves_of_a_configuration() -> None:
     )
     assert Curve("inception", 5000, "fid") in curves
     assert Curve("vgg16", 50000, "recall") in curves
-    assert len(curves) == 14
+    assert len(curves) == 2 * 11
     assert Curve("vgg16", 50000, "recall").name == "vgg16-50000/recall"
     assert {c.metric for c in curves_of(configuration("metrics=clip", "metrics.names=[fd]"))} == {"fd_clip"}
     assert "isc" not in {c.metric for c in curves_of(configuration("metrics=dinov2"))}

@@ -167,7 +167,7 @@ def mixed(tmp_path: Path) -> Path:
         (["ckpt={weights}", "data=blue_marble", "output=x.txt"], "expected the name of a .json file"),
         (["ckpt={weights}", "data=blue_marble", "metrics.kid_subset_size=31"], "kid_subset_size=31"),
         (["ckpt={weights}", "data=blue_marble", "metrics.extractor=inceptoin"], "inceptoin: unknown; choose one of"),
-        (["ckpt={weights}", "data=blue_marble", "metrics.names=[fid]"], "choose from fd, kid, isc"),
+        (["ckpt={weights}", "data=blue_marble", "metrics.names=[fids]"], "choose from fd, kid, isc"),
         (["ckpt={weights}", "data=blue_marble", "metrics.kid_subset_size=1"], "kid_subset_size=1: must be at least 2"),
         (
             ["samples=mixed", "data=blue_marble", "metrics.kid_subset_size=31", "metrics.isc_splits=32"],

@@ -347,12 +347,13 @@ class TestConfig:
     def test_every_file_builds(self) -> None:
         names = [path.stem for path in (conf_folder() / "metrics").glob("*.yaml")]
         assert set(names) == {
-            "inception", "canonical", "standard2026", "efficientnet_lite0", "vgg16", "clip", "dinov2",
+            "inception", "canonical", "standard2026", "clean", "efficientnet_lite0", "vgg16", "clip", "dinov2",
         }  # fmt: skip
         for name in names:
             options = self.composed(name)
             assert options.pop("_target_") == "cips_lab.metrics.evaluator.Evaluator"
-            assert Evaluator(**options).extractor == ("inception" if name == "canonical" else name)
+            of_others = {"canonical": "inception", "standard2026": "inception", "clean": "inception_clean"}
+            assert Evaluator(**options).extractor == of_others.get(name, name)
 
     def test_the_first_file_is_the_defaults(self) -> None:
         parameters = inspect.signature(Evaluator).parameters

@@ -63,8 +63,8 @@ class Evaluation(pl.Callback):
     ) -> None:
         if num_samples < 1:
             raise UserError(f"callbacks.evaluation.num_samples={num_samples}: must be at least 1")
-        names = [one.key for one in evaluator.chosen]
-        if best is not None and evaluator.key_of(best) not in names:
+        names = list(evaluator.names or [one.metric.name for one in evaluator.chosen])
+        if best is not None and not evaluator.computes(best):
             raise UserError(f"callbacks.evaluation.best={best}: not among metrics.names={names}")
         self.evaluator = evaluator
         self.every_kimg = every_kimg

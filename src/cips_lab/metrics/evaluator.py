@@ -145,6 +145,11 @@ class Evaluator:
             raise KeyError(name)
         return one.key
 
+    def computes(self, name: str) -> bool:
+        """Whether a metric, by its name or its key, is among those that were asked for."""
+        one = called(name, self.extractor, self.manifold_extractor)
+        return one is not None and one.key in [other.key for other in self.chosen]
+
     # ------------------------------------------------------------------ what goes in
 
     def batches(self, num_samples: int | None = None) -> Iterator[Tensor]:

@@ -3,12 +3,13 @@
 | name | network and preprocessing | features |
 |---|---|---|
 | inception | torch-fidelity's port of the TensorFlow graph of 2015, TF1's bilinear resize to 299 | 2048 |
+| inception_clean | the same network behind clean-fid's antialiased bicubic resize to 299 (`metrics.clean`) | 2048 |
 | vgg16 | torchvision's VGG16, second fully connected layer after ReLU, TF1's resize to 224 | 4096 |
 | clip | OpenAI's CLIP ViT-B/32, image embedding, TF1's resize to 224 | 512 |
 | dinov2 | Meta's DINOv2 ViT-L/14, class token, by dgm-eval's protocol (`metrics.dinov2`) | 1024 |
 | efficientnet_lite0 | EfficientNet-Lite0, weights in a package, mean of the last map | 1280 |
 
-The first three are torch-fidelity's, preprocessing included. Of the last:
+Those of inception, vgg16 and clip are torch-fidelity's, preprocessing included. Of the last:
 pictures as float32 in [0, 255], bilinear antialiased resize to 224 x 224 (whatever the proportions), (x - 127) / 128.
 """
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import check_archive, first_line
 from cips_lab.metrics import weights as files
+from cips_lab.metrics.clean import CleanInception
 from cips_lab.metrics.dinov2 import DINOv2
 from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.float32 import exact_float32
@@ -144,13 +146,24 @@ def load_extractor(
 
 
 def _inception(weights: str | Path | None, option: str) -> Extractor:
+    network, canonical = _inception_network("inception", weights, option)
+    return Extractor("inception", network, 2048, 1008, canonical)
+
+
+def _inception_clean(weights: str | Path | None, option: str) -> Extractor:
+    network, canonical = _inception_network("inception_clean", weights, option)
+    return Extractor("inception_clean", CleanInception(network), 2048, None, canonical)
+
+
+def _inception_network(name: str, weights: str | Path | None, option: str) -> tuple[nn.Module, bool]:
+    """The network, and whether the weights are the published ones."""
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
     source = WeightsFile(URL_INCEPTION_V3.rpartition("/")[2], URL_INCEPTION_V3, "6726825d")
-    path = files.locate("inception", source, weights, option)
+    path = files.locate(name, source, weights, option)
     layers = ["2048", "logits_unbiased"]
     network = _fidelity(FeatureExtractorInceptionV3, "inception-v3-compat", layers, path)
-    return Extractor("inception", network, 2048, 1008, weights is None or source.is_at(path))
+    return network, weights is None or source.is_at(path)
 
 
 def _vgg16(weights: str | Path | None, option: str) -> Extractor:
@@ -218,6 +231,7 @@ def _fidelity(kind: Any, name: str, layers: list[str], path: Path) -> nn.Module:
 
 EXTRACTORS: dict[str, Callable[[str | Path | None, str], Extractor]] = {
     "inception": _inception,
+    "inception_clean": _inception_clean,
     "efficientnet_lite0": _efficientnet_lite0,
     "vgg16": _vgg16,
     "clip": _clip,

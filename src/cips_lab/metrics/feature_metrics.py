@@ -95,7 +95,7 @@ FRECHET = Metric(
     "Fréchet distance, {network}",
     frechet,
     keyed_by_network=True,
-    own_keys={"inception": ("fid", "FID")},
+    own_keys={"inception": ("fid", "FID"), "inception_clean": ("fid_clean", "FID, clean-fid's resizing")},
     log_axis=True,
     headline=True,
 )
