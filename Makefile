@@ -28,7 +28,7 @@ quickstart: setup  ## train CIPS on satellite pictures for under 8 minutes on tw
 	@cat $(RUNS)/quickstart/evaluations.md
 	@echo "Look at $(RUNS)/quickstart/samples.png (what it learned) and $(RUNS)/quickstart/samples/real.png (what it saw)."
 
-test: setup  ## the test suite (no network, about 14 minutes on two cores)
+test: setup  ## the test suite (no network, about 11 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-all: setup  ## the test suite with the long tests

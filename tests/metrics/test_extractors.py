@@ -178,7 +178,9 @@ class TestMessages:
         monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path / "hub"))
 
     def test_unknown_name(self) -> None:
-        with pytest.raises(UserError, match=r"metrics\.extractor=resnet: unknown; choose one of inception, inception_clean, eff"):
+        with pytest.raises(
+            UserError, match=r"metrics\.extractor=resnet: unknown; choose one of inception, inception_clean, eff"
+        ):
             load_extractor("resnet")
 
     @pytest.mark.parametrize(
