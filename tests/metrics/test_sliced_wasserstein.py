@@ -132,5 +132,11 @@ def test_levels_see_faults_of_their_scale(pictures: Tensor) -> None:
         assert abs(fault["16"] - plain["16"]) < (fault["32"] - plain["32"]) / 3
 
 
+def test_pictures_smaller_than_a_patch_are_one(pictures: Tensor) -> None:
+    small, others = pictures[:60:2, :, :5, :6], pictures[1:60:2, :, :5, :6]
+    assert seen(small)["6x5"].shape == (30, 2, 3, 25)
+    assert sliced_wasserstein(seen(others), seen(small)).value > 0
+
+
 def test_a_channel_without_any_contrast_is_no_division_by_zero() -> None:
     assert normalised(torch.full((2, 1, 3, 49), 7.0)).abs().max() == 0

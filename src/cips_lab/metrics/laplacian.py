@@ -17,7 +17,7 @@ from cips_lab.metrics.statistics import FeatureBank
 from cips_lab.networks.size import Size, sides, size_name, size_of
 
 PICTURES = 2000  # the first so many of a set
-PATCH = 7  # pixels a side
+PATCH = 7  # pixels a side, or the whole of smaller pictures
 PLACES = 4  # patches a side of a level: 16 in all
 LEAST = 16  # pixels of the smallest level's shorter side
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -62,15 +62,21 @@ def places_in(height: int, width: int) -> np.ndarray:
     The same for all pictures: places that differ from picture to picture would tell a set from itself in another order.
     """
     rng = np.random.RandomState(RNG_SEED)
-    free = np.array([height, width]) - PATCH + 1
+    free = np.array([height, width]) - patch_side(height, width) + 1
     cells = np.minimum(PLACES, free)
     corners = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), axis=-1).reshape(-1, 2)
     return ((corners + rng.uniform(size=corners.shape)) * free / cells).astype(int)
 
 
+def patch_side(height: int, width: int) -> int:
+    """Pixels a side of a level's patches."""
+    return min(PATCH, height, width)
+
+
 def descriptors(level: Tensor) -> Tensor:
     """[B, 3, H, W] -> patches [B, P, 3, 49], float16: a rounding of 0.05 %."""
-    cut = [level[..., y : y + PATCH, x : x + PATCH].flatten(2) for y, x in places_in(*level.shape[-2:])]
+    side = patch_side(*level.shape[-2:])
+    cut = [level[..., y : y + side, x : x + side].flatten(2) for y, x in places_in(*level.shape[-2:])]
     return torch.stack(cut, dim=1).half()
 
 
@@ -78,7 +84,7 @@ class Descriptors(Metric):
     """``compute()``: level (``32``, ``64x128``) -> float16 [N, P, 3, 49] of the first `PICTURES` pictures, in order.
 
     Args:
-        size: of the pictures, at least 7 pixels a side.
+        size: of the pictures.
         options: `torchmetrics.Metric`'s.
     """
 
@@ -87,7 +93,7 @@ class Descriptors(Metric):
     def __init__(self, size: Size, **options: Any) -> None:
         super().__init__(**options)
         self.levels = levels_of(size)
-        banks = [FeatureBank(len(places_in(*level)) * 3 * PATCH**2) for level in self.levels]
+        banks = [FeatureBank(len(places_in(*level)) * 3 * patch_side(*level) ** 2) for level in self.levels]
         self.banks = torch.nn.ModuleList(banks)  # each is gathered over processes by itself
 
     def update(self, images: Tensor, numbers: Tensor) -> None:
@@ -104,5 +110,5 @@ class Descriptors(Metric):
         found = {}
         for level, bank in zip(self.levels, self.banks, strict=True):
             assert isinstance(bank, FeatureBank)
-            found[size_name(size_of(*level))] = bank.compute().half().unflatten(1, (-1, 3, PATCH**2))
+            found[size_name(size_of(*level))] = bank.compute().half().unflatten(1, (-1, 3, patch_side(*level) ** 2))
         return found
