@@ -59,7 +59,7 @@ def closeness(pair: Comparison) -> dict[str, float]:
 
 MEAN = Metric("fd_mean", "lower", "Distance of means, {network}", mean_distance, keyed_by_network=True, headline=True)
 CLOSENESS = Metric(
-    "closeness", "higher", "Closeness", closeness, needs=PictureSums("brightness.1", lambda size: Brightness())
+    "closeness", "higher", "Closeness", closeness, needs=PictureSums("brightness.1", lambda size, count: Brightness())
 )
 KEYS = ("fd_mean_tiny", "closeness")
 

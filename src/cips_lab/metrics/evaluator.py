@@ -241,7 +241,7 @@ class Evaluator:
         with_logits = any(one.metric.needs == "logits" for one in self.wanted)
         checked = self._of_resolution(batches, real.main.resolution)
         size, home = real.main.resolution, home_of(self.device)
-        accumulators = {sums.name: sums.make(size).to(home) for sums in self._sums}
+        accumulators = {sums.name: sums.make(size, count).to(home) for sums in self._sums}
         collected = collect(
             checked, self.extractors, count, with_logits, "Generated pictures", list(accumulators.values())
         )

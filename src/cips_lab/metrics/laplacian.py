@@ -13,10 +13,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cips_lab.metrics.constants import RNG_SEED
-from cips_lab.metrics.statistics import FeatureBank
+from cips_lab.metrics.statistics import FeatureBank, spread_out
 from cips_lab.networks.size import Size, sides, size_name, size_of
 
-PICTURES = 2000  # the first so many of a set
+PICTURES = 2000  # at most so many of a set, spread over it
 PATCH = 7  # pixels a side, or the whole of smaller pictures
 PLACES = 4  # patches a side of a level: 16 in all
 LEAST = 16  # pixels of the smallest level's shorter side
@@ -81,29 +81,30 @@ def descriptors(level: Tensor) -> Tensor:
 
 
 class Descriptors(Metric):
-    """``compute()``: level (``32``, ``64x128``) -> float16 [N, P, 3, 49] of the first `PICTURES` pictures, in order.
+    """``compute()``: level (``32``, ``64x128``) -> float16 [N, P, 3, 49] of at most `PICTURES` pictures, in order.
 
     Args:
-        size: of the pictures.
+        size, count: of the pictures.
         options: `torchmetrics.Metric`'s.
     """
 
     full_state_update = False
 
-    def __init__(self, size: Size, **options: Any) -> None:
+    def __init__(self, size: Size, count: int, **options: Any) -> None:
         super().__init__(**options)
+        self.count = count
         self.levels = levels_of(size)
         banks = [FeatureBank(len(places_in(*level)) * 3 * patch_side(*level) ** 2) for level in self.levels]
         self.banks = torch.nn.ModuleList(banks)  # each is gathered over processes by itself
 
     def update(self, images: Tensor, numbers: Tensor) -> None:
         """Add uint8 [b, 3, H, W] with the pictures' numbers, int64 [b], counted over all processes."""
-        first = numbers < PICTURES
-        if not first.any():
+        wanted = spread_out(numbers, self.count, PICTURES)
+        if not wanted.any():
             return
-        for bank, level in zip(self.banks, pyramid(images[first], len(self.levels)), strict=True):
+        for bank, level in zip(self.banks, pyramid(images[wanted], len(self.levels)), strict=True):
             assert isinstance(bank, FeatureBank)
-            bank.update(descriptors(level).flatten(1), numbers[first])
+            bank.update(descriptors(level).flatten(1), numbers[wanted])
 
     def compute(self) -> dict[str, Tensor]:
         """The same on every process."""

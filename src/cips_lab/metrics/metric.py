@@ -38,13 +38,13 @@ class PictureSums:
 
     Attributes:
         name: in the cache's file names and keys; change it when the sums change (``spectrum.1``).
-        make: an accumulator on the CPU, given the pictures' size: a `torchmetrics.Metric` with ``update(images,
-            numbers)``, uint8 [b, 3, H, W] and the samples' numbers, int64 [b], and ``compute()``, a dict of tensors
-            that is the same on every process.
+        make: an accumulator on the CPU, given the pictures' size and number: a `torchmetrics.Metric` with
+            ``update(images, numbers)``, uint8 [b, 3, H, W] and the samples' numbers, int64 [b], and ``compute()``, a
+            dict of tensors that is the same on every process.
     """
 
     name: str
-    make: "Callable[[Size], torchmetrics.Metric]"
+    make: "Callable[[Size, int], torchmetrics.Metric]"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A few numbers of each picture of a set, for metrics that need no network: colours and spectra.
 
-Of the first `PICTURES` pictures by their numbers: more do not tell runs apart any better (docs/metrics.md says how many
-it takes), and a spectrum costs as much time as a network on a GPU.
+Spectra are of at most `PICTURES` pictures, spread over the set: they cost as much time as a network on a GPU.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cips_lab.metrics.spectra import PADDING, durall_profiles, window
-from cips_lab.metrics.statistics import FeatureBank
+from cips_lab.metrics.statistics import FeatureBank, spread_out
 from cips_lab.networks.size import Size, sides
 
 PICTURES = 1000  # as Durall et al. take
@@ -24,6 +23,8 @@ class PerPicture(Metric):
     """``compute()`` gives ``values``, float32 [N, columns] in the order of the pictures, and the constants.
 
     Args:
+        count: pictures of the set.
+        most: that are looked at.
         columns: numbers of a picture.
         numbers_of: uint8 [b, 3, H, W] -> [b, columns].
         constants: what else is needed to read the values.
@@ -34,6 +35,8 @@ class PerPicture(Metric):
 
     def __init__(
         self,
+        count: int,
+        most: int,
         columns: int,
         numbers_of: Callable[[Tensor], Tensor],
         constants: Mapping[str, Tensor] | None = None,
@@ -41,13 +44,14 @@ class PerPicture(Metric):
     ) -> None:
         super().__init__(**options)
         self.bank = FeatureBank(columns)  # gathered over processes by itself
+        self.count, self.most = count, most
         self.numbers_of = numbers_of
         self.constants = dict(constants or {})
 
     def update(self, images: Tensor, numbers: Tensor) -> None:
         """Add uint8 [b, 3, H, W] with the pictures' numbers, int64 [b], counted over all processes."""
-        first = (numbers < PICTURES).nonzero()[:, 0]
-        for part in first.split(max(1, AT_ONCE // images.shape[1:].numel())):
+        wanted = spread_out(numbers, self.count, self.most).nonzero()[:, 0]
+        for part in wanted.split(max(1, AT_ONCE // images.shape[1:].numel())):
             if len(part):
                 self.bank.update(self.numbers_of(images[part]), numbers[part])
 
@@ -115,18 +119,18 @@ def sides_of(images: Tensor) -> tuple[int, int]:
     return images.shape[-2], images.shape[-1]
 
 
-def colours(size: Size) -> PerPicture:
-    """An accumulator of `colour_moments`."""
-    return PerPicture(6, colour_moments)
+def colours(count: int) -> PerPicture:
+    """An accumulator of `colour_moments`, of all pictures."""
+    return PerPicture(count, count, 6, colour_moments)
 
 
-def shapes(size: Size) -> PerPicture:
+def shapes(size: Size, count: int) -> PerPicture:
     """An accumulator of `spectra.durall_profiles`."""
     nothing = torch.zeros(1, 3, *sides(size), dtype=torch.uint8)
-    return PerPicture(durall_profiles(nothing).shape[1], durall_profiles)
+    return PerPicture(count, PICTURES, durall_profiles(nothing).shape[1], durall_profiles)
 
 
-def powers(size: Size) -> PerPicture:
+def powers(size: Size, count: int) -> PerPicture:
     """An accumulator of `power_curves`."""
     of_window = power_of_window(size)
-    return PerPicture(2 * len(of_window) + 1, power_curves, {"window": of_window})
+    return PerPicture(count, PICTURES, 2 * len(of_window) + 1, power_curves, {"window": of_window})

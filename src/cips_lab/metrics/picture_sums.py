@@ -69,7 +69,7 @@ def sums_there(
         if has:
             found[sums.name] = read_safetensors(path)[0]
         else:
-            accumulator = sums.make(pictures.resolution).to(home_of(extractor.device))
+            accumulator = sums.make(pictures.resolution, count).to(home_of(extractor.device))
             missing.append(Missing(sums, path, accumulator))
     return found, missing
 

@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from cips_lab.networks.size import Size
 
 
-def make_colours(size: "Size") -> "torchmetrics.Metric":
+def make_colours(size: "Size", count: int) -> "torchmetrics.Metric":
     from cips_lab.metrics.per_picture import colours
 
-    return colours(size)
+    return colours(count)
 
 
-def make_shapes(size: "Size") -> "torchmetrics.Metric":
+def make_shapes(size: "Size", count: int) -> "torchmetrics.Metric":
     from cips_lab.metrics.per_picture import shapes
 
-    return shapes(size)
+    return shapes(size, count)
 
 
-def make_powers(size: "Size") -> "torchmetrics.Metric":
+def make_powers(size: "Size", count: int) -> "torchmetrics.Metric":
     from cips_lab.metrics.per_picture import powers
 
-    return powers(size)
+    return powers(size, count)
 
 
-def make_descriptors(size: "Size") -> "torchmetrics.Metric":
+def make_descriptors(size: "Size", count: int) -> "torchmetrics.Metric":
     from cips_lab.metrics.laplacian import Descriptors
 
-    return Descriptors(size)
+    return Descriptors(size, count)
 
 
 def swd(pair: Comparison) -> dict[str, float]:

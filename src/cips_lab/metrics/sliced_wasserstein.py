@@ -28,13 +28,17 @@ class Sliced(NamedTuple):
 def sliced_wasserstein(generated: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> Sliced:
     """From descriptors [N, P, 3, 49] by level, the same on every process; each takes a part of the directions.
 
-    Of two sets that differ in number the first pictures of the larger one are compared.
+    Of two sets that differ in number as many of the larger one are compared, spread over it.
     """
     values: dict[str, float] = {}
     influences: list[Tensor] = []
     for level in sorted(real, key=lambda name: -int(name.partition("x")[0])):
         count = min(len(generated[level]), len(real[level]))
-        value, of_pictures = level_distance(generated[level][:count], real[level][:count])
+        ours, theirs = (
+            part[torch.arange(count, device=part.device) * len(part) // count]
+            for part in (generated[level], real[level])
+        )
+        value, of_pictures = level_distance(ours, theirs)
         values[level] = SCALE * value
         influences.append(SCALE * of_pictures)
     mean = torch.stack(influences).mean(0)

@@ -30,6 +30,18 @@ class Estimate(NamedTuple):
     se: float
 
 
+def spread_out(numbers: Tensor, count: int, most: int) -> Tensor:
+    """Which of `count` pictures are looked at where `most` are enough: every k-th, for sets lie in some order.
+
+    Args:
+        numbers: of some of the pictures, int64 [b].
+
+    Returns:
+        bool [b].
+    """
+    return numbers % -(-count // most) == 0
+
+
 class Scatter(NamedTuple):
     """Sums that can be merged: number, int64 []; mean [D]; sum of (x - mean)(x - mean)^T [D, D], float64."""
 
