@@ -15,7 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 FEW = ("metrics=efficientnet_lite0", "metrics.kid_subset_size=10", "trainer=cpu")
 KEYS = (
     *("fd_efficientnet_lite0", "kid", "isc", "precision", "recall", "density", "coverage"),
-    *("swd", "colour", "spectrum_durall", "spectrum_stylegan3"),
+    *("swd", "colour", "spectrum_distance_durall", "spectrum_distance"),
 )
 
 

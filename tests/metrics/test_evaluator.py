@@ -21,8 +21,9 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from cips_lab.configuration import conf_folder
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.errors import UserError
-from cips_lab.metrics.evaluator import Evaluator, Real, Results
+from cips_lab.metrics.evaluator import Evaluator, Results
 from cips_lab.metrics.extractors import load_extractor
+from cips_lab.metrics.real import Real
 from cips_lab.metrics.registry import keys_of, network_of_key
 from cips_lab.metrics.results import curves
 from cips_lab.metrics.statistics import Estimate
@@ -145,7 +146,8 @@ def test_the_dict_is_flat_and_says_what_it_is(options: dict[str, Any]) -> None:
     assert list(results) == [
         "fd_tiny", "fd_tiny_se", "kid", "kid_se", "kid_std", "isc", "isc_se", "isc_std", "precision", "precision_se",
         "recall", "recall_se", "density", "density_se", "coverage", "coverage_se", "swd", "swd_se", "swd/8",
-        "colour", "colour_se", "spectrum_durall", "spectrum_durall_se", "spectrum_stylegan3", "spectrum_stylegan3_se",
+        "colour", "colour_se", "spectrum_distance_durall", "spectrum_distance_durall_se",
+        "spectrum_distance", "spectrum_distance_se",
         "num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights", "canonical_weights",
     ]  # fmt: skip
     assert results["num_samples"] == 60

@@ -81,7 +81,7 @@ def record(options: dict[str, Any]) -> dict[str, Any]:
     evaluator = Evaluator(**options)
     real = evaluator.reference(REAL)
     found = evaluator.evaluate_pictures(GENERATED, real)
-    floor = evaluator.floor(HELD_OUT, real)
+    floor = evaluator.floor(evaluator.held_out(HELD_OUT), real)
     return {"kimg": 1.0, **found} | {f"floor/{k}": v for k, v in floor.items() if k in (*KEYS, "num_samples")}
 
 
@@ -192,8 +192,10 @@ def test_it_stands_in_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
     evaluate.main()
     said = " ".join(capsys.readouterr().out.split())
-    usual = "fd, kid, isc, precision, recall, density, coverage, swd, colour, spectrum_durall, spectrum_stylegan3"
-    assert f"of {usual}, fd_inf, authpct, cmmd, fd_mean, closeness; null: {usual}, fd_mean, closeness" in said
+    usual = (
+        "fd, kid, isc, precision, recall, density, coverage, swd, colour, spectrum_distance_durall, spectrum_distance"
+    )
+    assert f"of {usual}, fd_inf, authpct, kid_gap, cmmd, fd_mean, closeness; null: {usual}, fd_mean, closeness" in said
 
 
 def test_the_list_needs_no_torch() -> None:

@@ -109,11 +109,12 @@ def test_batches_and_more_pictures_than_are_looked_at(pictures: Tensor, monkeypa
     assert sliced_wasserstein(seen(pictures[1:101:2]), seen(pictures[::2])) == expected
 
 
-def test_the_error_is_the_spread_over_draws(pictures: Tensor) -> None:
-    real, others = seen(pictures[:100]), seen(torch.from_numpy(spoiled(pictures[100:400].numpy())))
+@pytest.mark.parametrize(("radius", "noise"), [(0.0, 0.0), (0.8, 0.0), (0.0, 8.0)])
+def test_the_error_is_the_spread_over_draws(pictures: Tensor, radius: float, noise: float) -> None:
+    real, others = seen(pictures[:100]), seen(torch.from_numpy(spoiled(pictures[100:].numpy(), radius, noise)))
     generator, found = torch.Generator().manual_seed(0), []
     for _ in range(30):
-        drawn = torch.randint(300, (100,), generator=generator)
+        drawn = torch.randint(500, (100,), generator=generator)
         one = sliced_wasserstein({name: part[drawn] for name, part in others.items()}, real)
         found.append((one.value, one.se))
     values, errors = torch.tensor(found).T

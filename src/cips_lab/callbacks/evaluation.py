@@ -21,7 +21,8 @@ from cips_lab.data.base import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.files.whole import append_line, remove_folder, replace_text
 from cips_lab.metrics.constants import FLOOR
-from cips_lab.metrics.evaluator import Evaluator, Real, Results
+from cips_lab.metrics.evaluator import Evaluator, Results
+from cips_lab.metrics.real import Real
 from cips_lab.metrics.results import curves, is_better, sentence, table
 from cips_lab.render.scene import samples
 from cips_lab.runs.checkpoints import best_so_far
@@ -136,18 +137,20 @@ class Evaluation(pl.Callback):
         evaluator = self.evaluator.to(gan.device)
         if self.real is None:
             self.real = evaluator.reference(data.train_dataset)
+        held_out = None if data.test_dataset is None else evaluator.held_out(data.test_dataset, count)
         pictures: Iterable[Tensor] = samples(gan.generator_ema, evaluator.batches(count), gan.device)
         interruption = interruption_of(trainer)
         if interruption is not None:
             smallest_share = (count or evaluator.num_samples) // trainer.world_size
             pictures = interruption.watch(trainer, pictures, math.ceil(smallest_share / evaluator.batch_size))
         try:
-            record: Results = {"kimg": gan.images_seen / 1000, **evaluator.evaluate(pictures, self.real, count)}
+            found = evaluator.evaluate(pictures, self.real, count, held_out)
         except EvaluationAbandoned:
             log.info("the evaluation at kimg %g is left, to be done when the run is continued", gan.images_seen / 1000)
             return
-        if data.test_dataset is not None:
-            floor = evaluator.floor(data.test_dataset, self.real, count)
+        record: Results = {"kimg": gan.images_seen / 1000, **found}
+        if held_out is not None:
+            floor = evaluator.floor(held_out, self.real)
             record |= {FLOOR + name: value for name, value in floor.items() if isinstance(value, float)}
             record[FLOOR + "num_samples"] = floor["num_samples"]
         seconds = time.monotonic() - began

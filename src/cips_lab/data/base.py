@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +16,8 @@ from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.windows import Originals, WindowDataset, WindowsOf
 from cips_lab.errors import UserError
 from cips_lab.networks.size import sides, size_name, size_of
+
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ class BaseDataModule(pl.LightningDataModule):
         """
         return None
 
-    def originals(self) -> Originals:
-        """The training pictures at their own size, in the same order. After `setup`."""
-        return self.train_dataset
+    def originals(self, split: Split = "train") -> Originals | None:
+        """Pictures of a split at their own size, in the same order; None where it has none. After `setup`."""
+        return self.train_dataset if split == "train" else self.test_dataset
 
     def check_originals(self, frame: tuple[int, int]) -> None:
         """Raise `UserError` if one would have to be enlarged to a frame (height, width); after `prepare_data`."""
@@ -135,7 +137,9 @@ class BaseDataModule(pl.LightningDataModule):
         order = InfiniteSampler(len(self.train_dataset), seed, rank, world_size, images_seen)
         dataset: Dataset[Any] = self.train_dataset
         if windows is not None:
-            dataset = WindowDataset(self.originals(), windows)
+            originals = self.originals()
+            assert originals is not None  # there are pictures to train on
+            dataset = WindowDataset(originals, windows)
         return PictureLoader(
             dataset,
             batch_size=batch_size,

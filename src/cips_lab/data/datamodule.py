@@ -188,9 +188,9 @@ class BlueMarbleDataModule(PreparedDataModule):
         """Tiles, cut in seconds."""
         return blue_marble.load_tiles(self.side, split, self.cache, self.world, self.span)
 
-    def originals(self) -> blue_marble.MapWindows:
-        """What the training tiles show, at the map's own size, in the same order and number."""
-        return blue_marble.MapWindows("train", self.world, self.span)
+    def originals(self, split: Literal["train", "test"] = "train") -> blue_marble.MapWindows:
+        """What the tiles show, at the map's own size, in the same order and number."""
+        return blue_marble.MapWindows(split, self.world, self.span)
 
     def finer(self, side: int) -> ArrayDataset | None:
         """Tiles of the same ground, as far as the map has the pixels."""

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cips_lab.data.decode import upright_size
 from cips_lab.data.sources.base import ImageSource
 from cips_lab.data.unreadable import Reader
 from cips_lab.errors import UserError
@@ -84,6 +85,14 @@ class ImageDataset(Dataset[Tensor]):
         """Picture i at its own size, RGB; see `windows`."""
         return self.reader.read(index)
 
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """Width and height of picture i, by its header."""
+        try:
+            with self.source.open(index) as stream:
+                return upright_size(stream)
+        except Exception:  # told, or replaced, as when it is read
+            return self.reader.read(index).size
+
     def called(self, index: int) -> str:
         """Its file's name, as messages show it."""
         return printable(self.source.name(index))
@@ -158,6 +167,10 @@ class ArrayDataset(Dataset[Tensor]):
     def picture(self, index: int) -> Image.Image:
         """Picture i, RGB; see `windows`."""
         return Image.fromarray(np.ascontiguousarray(self.array[index].transpose(1, 2, 0)))
+
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """Width and height."""
+        return self.array.shape[3], self.array.shape[2]
 
     def called(self, index: int) -> str:
         """Its number."""

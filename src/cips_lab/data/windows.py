@@ -4,7 +4,8 @@ A frame is the largest centred part of a picture that has the proportions of wha
 it, at any number of pixels. Which window is shown, the training says (`training.views`).
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from cips_lab.data.decode import upright_size
 from cips_lab.data.sources.base import ImageSource
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
+from cips_lab.networks.size import size_of
 
 
 class Window(NamedTuple):
@@ -36,8 +38,21 @@ class Originals(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def location(self) -> str:
+        """Where they are."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Digits that change with any picture."""
+        ...
+
     def picture(self, index: int) -> Image.Image:
         """RGB."""
+        ...
+
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """Width and height of a picture, which is not decoded for it."""
         ...
 
     def called(self, index: int) -> str:
@@ -83,6 +98,43 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         window, read = self.choose(number, part.height, part.width)
         image = seen_through(part, read, self.size)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy()), torch.tensor(window)
+
+
+class PatchDataset(Dataset[Tensor]):
+    """Item k: what window k shows of a picture, uint8 [3, h, w]; see `picture_of`. For evaluations.
+
+    Args:
+        originals: the pictures, each at least as fine as its windows' frames.
+        windows: [N].
+        size: (h, w) of all.
+    """
+
+    def __init__(self, originals: Originals, windows: Sequence[Window], size: tuple[int, int]) -> None:
+        self.originals, self.windows, self.patch = originals, windows, size
+        self.resolution = size_of(*size)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, number: int) -> Tensor:
+        part = central_part(self.originals.picture(picture_of(number, len(self), len(self.originals))), self.resolution)
+        image = seen_through(part, self.windows[number], self.patch)
+        return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+    @property
+    def location(self) -> str:
+        """Where the pictures are, and that parts of them are meant."""
+        return f"{self.originals.location} ({len(self)} patches)"
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change with any picture and any window."""
+        recipe = f"{self.originals.fingerprint()} {self.patch} {[tuple(window) for window in self.windows]}"
+        return hashlib.sha256(recipe.encode()).hexdigest()
+
+
+def picture_of(window: int, windows: int, pictures: int) -> int:
+    """Which picture a window shows: spread over all of them, and around again where they are fewer than windows."""
+    return window * pictures // windows if windows < pictures else window % pictures
 
 
 def check_large_enough(part: tuple[int, int], frame: tuple[int, int], name: str) -> None:

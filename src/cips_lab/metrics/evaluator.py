@@ -15,8 +15,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +27,7 @@ from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.metric import Comparison, PictureSums, Side
 from cips_lab.metrics.options import Limit, Options, check_counts, check_values
 from cips_lab.metrics.picture_sums import Sums, kept, on, recorded_sums, sums_there
+from cips_lab.metrics.real import Real
 from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
 from cips_lab.metrics.registry import METRICS, Chosen, called, usual_names
 from cips_lab.metrics.registry import names as known_names
@@ -38,18 +37,6 @@ from cips_lab.processes.collectives import mine
 log = logging.getLogger(__name__)
 Results = dict[str, float | int | str | bool]
 GENERATED = "the number of generated pictures"
-
-
-class Real(NamedTuple):
-    """The real pictures as each of the extractors sees them, the main one first."""
-
-    references: Mapping[str, Reference]
-    sums: Sums = MappingProxyType({})
-
-    @property
-    def main(self) -> Reference:
-        """As the main extractor sees them."""
-        return next(iter(self.references.values()))
 
 
 class Evaluator:
@@ -223,13 +210,16 @@ class Evaluator:
 
     # ------------------------------------------------------------------ what comes out
 
-    def evaluate(self, batches: Iterable[Tensor], real: Real, num_samples: int | None = None) -> Results:
+    def evaluate(
+        self, batches: Iterable[Tensor], real: Real, num_samples: int | None = None, held_out: Real | None = None
+    ) -> Results:
         """All metrics as one flat dict, the same on every process, which must all call it.
 
         Args:
             batches: uint8 [b, 3, H, W] of this process's samples in the order of `batches`, any b.
             real: from `reference`.
             num_samples: another number than the option's.
+            held_out: from `held_out`; metrics that need it are left out without.
 
         Raises:
             UserError: too few samples for an option, or another resolution than the real pictures'; a metric that is
@@ -246,23 +236,22 @@ class Evaluator:
             checked, self.extractors, count, with_logits, "Generated pictures", list(accumulators.values())
         )
         sums = {name: accumulator.compute() for name, accumulator in accumulators.items()}
-        return self._results(dict(zip(real.references, collected, strict=True)), sums, real)
+        return self._results(dict(zip(real.references, collected, strict=True)), sums, real, held_out)
 
-    def evaluate_pictures(self, pictures: PictureSet, real: Real) -> Results:
+    def evaluate_pictures(self, pictures: PictureSet, real: Real, held_out: Real | None = None) -> Results:
         """As `evaluate`, of the first `num_samples` pictures of a data set, or all where there are fewer."""
         count = min(self.num_samples, len(pictures))
         self._check_counts({f"{pictures.location}: pictures": count})
-        return self.evaluate(batches_of(pictures, count, self.batch_size, self.num_workers), real, count)
+        return self.evaluate(batches_of(pictures, count, self.batch_size, self.num_workers), real, count, held_out)
 
-    def floor(self, held_out: PictureSet, real: Real, num_samples: int | None = None) -> Results:
-        """Real pictures that were held out, as if a generator had made them: what a perfect one would reach.
+    def held_out(self, pictures: PictureSet, num_samples: int | None = None) -> Real:
+        """As `reference`, of the first `num_samples` held-out pictures, or all where there are fewer."""
+        count = min(self.num_samples if num_samples is None else num_samples, len(pictures))
+        self._check_counts({f"{pictures.location}: held-out pictures": count})
+        return self._statistics(pictures, count)
 
-        Of the first `num_samples` pictures, or all where there are fewer; without the Inception Score. Their features
-        are kept in the cache as the real ones' are. Raises `UserError` for too few pictures.
-        """
-        count = min(self.num_samples if num_samples is None else num_samples, len(held_out))
-        self._check_counts({f"{held_out.location}: held-out pictures": count})
-        found = self._statistics(held_out, count)
+    def floor(self, found: Real, real: Real) -> Results:
+        """Held-out pictures, as if a generator had made them: what a perfect one would reach; no Inception Score."""
         home = home_of(self.device)
         seen = {
             name: Collected(one.features.to(home), one.gaussian.to(home), None)
@@ -283,23 +272,22 @@ class Evaluator:
         self._check_counts(counts)
         warn_if_unwritable(self.cache)
 
-    def _results(self, seen: Mapping[str, Collected], sums: Sums, real: Real) -> Results:
+    def _results(self, seen: Mapping[str, Collected], sums: Sums, real: Real, held_out: Real | None = None) -> Results:
         """From what the extractors, by their names, saw in the generated pictures."""
         main = seen[self.extractor]
         home = main.features.device
-        of_real = {name: (one.features.to(home), one.gaussian.to(home)) for name, one in real.references.items()}
-        real_sums = on(real.sums, home)
         results: Results = {}
         computed: dict[tuple[Callable[[Comparison], dict[str, float]], str], dict[str, float]] = {}
         for metric, network in self.wanted:
-            if metric.needs == "logits" and main.logits is None:
+            if (metric.needs == "logits" and main.logits is None) or (metric.of_held_out and held_out is None):
                 continue
             if (metric.compute, network) not in computed:
                 part = seen[network]
                 name = metric.needs.name if isinstance(metric.needs, PictureSums) else ""
                 generated = Side(part.features, part.gaussian, main.logits, sums.get(name, {}))
-                against = Side(*of_real[network], None, real_sums.get(name, {}))
-                computed[metric.compute, network] = metric.compute(Comparison(generated, against, self.options))
+                against, beside = real.side(network, name, home), held_out and held_out.side(network, name, home)
+                compared = Comparison(generated, against, self.options, beside)
+                computed[metric.compute, network] = metric.compute(compared)
             results |= metric.renamed(computed[metric.compute, network], network)
         check_finite(results)
         size = real.main.resolution

@@ -84,6 +84,15 @@ def cmmd(pair: Comparison) -> dict[str, float]:
     return {"cmmd": found.value, "cmmd_se": found.se}
 
 
+def kid_gap(pair: Comparison) -> dict[str, float]:
+    """Between KID to held-out pictures and KID to those of the training."""
+    from cips_lab.metrics.generalisation import kernel_gap
+
+    assert pair.held_out is not None
+    found = kernel_gap(pair.generated.features, pair.real.features, pair.held_out.features)
+    return {"kid_gap": found.value, "kid_gap_se": found.se}
+
+
 def of_manifold(name: str, title: str, headline: bool = False) -> Metric:
     """One of the four; Kynkaanniemi et al., NeurIPS 2019, and Naeem et al., ICML 2020."""
     return Metric(name, "higher", title, manifolds, "manifold features", manifold_limits, headline=headline)
@@ -113,9 +122,10 @@ FRECHET_AT_INFINITY = Metric(
     "Fréchet distance at infinity, {network}",
     at_infinity,
     keyed_by_network=True,
-    own_keys={"inception": ("fid_inf", "FID at infinity")},
+    own_keys={"inception": ("fd_inf_inception", "FID at infinity")},
     log_axis=True,
     usual=False,
 )
 AUTHPCT = Metric("authpct", "higher", "Authentic samples, %", authpct, "manifold features", usual=False)
+KID_GAP = Metric("kid_gap", "lower", "KID, held-out less training", kid_gap, usual=False, of_held_out=True)
 CMMD = Metric("cmmd", "lower", "CMMD, {network}", cmmd, keyed_by_network=True, usual=False)

@@ -64,6 +64,7 @@ class Comparison:
     generated: Side
     real: Side
     options: Options
+    held_out: Side | None = None  # other real pictures; there for metrics that are `of_held_out`
 
 
 def no_limits(options: Options) -> Sequence[Limit]:
@@ -88,6 +89,7 @@ class Metric:
         log_axis: whether dashboards draw it on a logarithmic axis.
         headline: whether dashboards' first section shows it.
         usual: whether it is computed where nothing is asked for (`metrics.names=null`).
+        of_held_out: whether it needs held-out pictures beside; where there are none it is left out.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Metric:
     log_axis: bool = False
     headline: bool = False
     usual: bool = True
+    of_held_out: bool = False
 
     @property
     def of_manifold(self) -> bool:

@@ -58,14 +58,14 @@ def colour(pair: Comparison) -> dict[str, float]:
     return {"colour": found.value, "colour_se": found.se}
 
 
-def spectrum_durall(pair: Comparison) -> dict[str, float]:
+def spectrum_distance_durall(pair: Comparison) -> dict[str, float]:
     """Between mean curves by Durall et al.'s recipe: the root mean square over radii, a share of the curves' range."""
     generated, real = pair.generated.sums["values"].double(), pair.real.sums["values"].double()
     found = curve_distance(generated - generated.mean(0), generated.mean(0) - real.mean(0))
-    return {"spectrum_durall": found.value, "spectrum_durall_se": found.se}
+    return {"spectrum_distance_durall": found.value, "spectrum_distance_durall_se": found.se}
 
 
-def spectrum_stylegan3(pair: Comparison) -> dict[str, float]:
+def spectrum_distance(pair: Comparison) -> dict[str, float]:
     """Between mean powers by StyleGAN3's recipe: the root mean square over radii, without the frequency 0, in dB."""
     import math
 
@@ -82,7 +82,7 @@ def spectrum_stylegan3(pair: Comparison) -> dict[str, float]:
     decibel = 10 / math.log(10)
     centre = ours.mean(0)
     found = curve_distance(decibel * (ours / centre - 1), decibel * (centre / theirs).log())
-    return {"spectrum_stylegan3": found.value, "spectrum_stylegan3_se": found.se}
+    return {"spectrum_distance": found.value, "spectrum_distance_se": found.se}
 
 
 def curve_distance(influences: "Tensor", difference: "Tensor") -> "Estimate":
@@ -98,9 +98,13 @@ SWD = Metric(
     "swd", "lower", "Sliced Wasserstein distance", swd, PictureSums("descriptors.1", make_descriptors), headline=True
 )
 COLOUR = Metric("colour", "lower", "Colour moments", colour, PictureSums("colours.1", make_colours))
-SPECTRUM_DURALL = Metric(
-    "spectrum_durall", "lower", "Spectrum's shape (Durall)", spectrum_durall, PictureSums("shapes.1", make_shapes)
+SPECTRUM_DISTANCE_DURALL = Metric(
+    "spectrum_distance_durall",
+    "lower",
+    "Spectrum's shape (Durall)",
+    spectrum_distance_durall,
+    PictureSums("shapes.1", make_shapes),
 )
-SPECTRUM_STYLEGAN3 = Metric(
-    "spectrum_stylegan3", "lower", "Spectrum, dB (StyleGAN3)", spectrum_stylegan3, PictureSums("powers.1", make_powers)
+SPECTRUM_DISTANCE = Metric(
+    "spectrum_distance", "lower", "Spectrum, dB (StyleGAN3)", spectrum_distance, PictureSums("powers.1", make_powers)
 )

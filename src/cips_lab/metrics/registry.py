@@ -12,11 +12,14 @@ from cips_lab.metrics.feature_metrics import (
     FRECHET_AT_INFINITY,
     INCEPTION_SCORE,
     KID,
+    KID_GAP,
     PRECISION,
     RECALL,
 )
-from cips_lab.metrics.metric import Metric
-from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DURALL, SPECTRUM_STYLEGAN3, SWD
+from cips_lab.metrics.metric import ERRORS, Metric
+from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DISTANCE, SPECTRUM_DISTANCE_DURALL, SWD
+
+PATCHES = "patch_"  # what keys begin with where patches were compared
 
 METRICS: list[Metric] = [
     FRECHET,
@@ -28,10 +31,11 @@ METRICS: list[Metric] = [
     COVERAGE,
     SWD,
     COLOUR,
-    SPECTRUM_DURALL,
-    SPECTRUM_STYLEGAN3,
+    SPECTRUM_DISTANCE_DURALL,
+    SPECTRUM_DISTANCE,
     FRECHET_AT_INFINITY,
     AUTHPCT,
+    KID_GAP,
     CMMD,
 ]
 
@@ -67,12 +71,22 @@ def called(name: str, extractor: str, manifold_extractor: str) -> Chosen | None:
     if named is not None:
         return Chosen(named, named.network(extractor, manifold_extractor))
     metric = of_key(name)
-    return None if metric is None else Chosen(metric, metric.network_in(name))
+    return None if metric is None or name.startswith(PATCHES) else Chosen(metric, metric.network_in(name))
+
+
+def of_patches(results: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation of patches: the keys of metrics, of their errors and of their parts say so."""
+
+    def belongs(key: str) -> bool:
+        whole, ends = key.partition("/")[0], ("", *ERRORS)
+        return any(of_key(whole.removesuffix(end)) is not None for end in ends)
+
+    return {PATCHES + key if belongs(key) else key: value for key, value in results.items()}
 
 
 def of_key(key: str) -> Metric | None:
     """The metric that a record's key belongs to, whatever the network; None of a key that is no metric's value."""
-    found = [metric for metric in METRICS if metric.has_key(key)]
+    found = [metric for metric in METRICS if metric.has_key(key.removeprefix(PATCHES))]
     return max(found, key=lambda metric: len(metric.name), default=None)  # fd_inf_... before fd_...
 
 
@@ -86,7 +100,7 @@ def network_of_key(record: Mapping[str, Any], key: str) -> str:
     """The extractor that a record's number was computed with; of a metric's key."""
     metric = of_key(key)
     assert metric is not None, key
-    return metric.network_in(key) if metric.keyed_by_network else network_of(record, metric)
+    return metric.network_in(key.removeprefix(PATCHES)) if metric.keyed_by_network else network_of(record, metric)
 
 
 def keys_of(record: Mapping[str, Any]) -> list[str]:

@@ -49,30 +49,38 @@ def level_distance(generated: Tensor, real: Tensor) -> tuple[float, Tensor]:
     """The distance of descriptors [N, P, 3, 49], and each generated picture's influence on it, [N].
 
     What a sample at x adds to the distance of two distributions on a line is Kantorovich's potential there: it grows by
-    1 a unit where the other distribution lies behind, and falls where it lies ahead (Villani 2003, theorem 1.14).
+    1 a unit where the other distribution lies behind, and falls where it lies ahead (Villani 2003, theorem 1.14). It
+    also moves each channel's mean and deviation, by which all samples are brought to 0 and 1: by its own mean, and by
+    half of what its own mean square has above 1.
     """
-    x, y = (normalised(part).flatten(0, 1) for part in (generated, real))
-    directions = random_directions(x.shape[1]).to(x)
+    ours, theirs = normalised(generated), normalised(real)
+    shift, stretch = ours.double().mean((1, 3)), (ours.double().square().mean((1, 3)) - 1) / 2  # [N, 3]
+    x, y = ours.flatten(0, 1), theirs.flatten(0, 1)
+    directions = random_directions(x.shape[1:].numel()).to(x).view(-1, *x.shape[1:])
     value = torch.zeros((), dtype=torch.float64, device=x.device)
     potentials = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    by_shift, by_stretch = torch.zeros(2, 3, dtype=torch.float64, device=x.device)  # what moving all samples does
     for direction in directions[mine()].split(16):
-        ours, order = (x @ direction.T).sort(dim=0)
-        theirs = (y @ direction.T).sort(dim=0).values
-        value += (ours - theirs).abs().double().mean(0).sum()
-        steps = (ours - theirs)[:-1].sign() * ours.diff(dim=0)
-        climbed = torch.cat([torch.zeros_like(ours[:1]), steps.cumsum(0)])
+        of_channels = torch.einsum("ncp,dcp->ncd", x, direction)
+        projected, order = of_channels.sum(1).sort(dim=0)
+        behind = projected - torch.einsum("ncp,dcp->ncd", y, direction).sum(1).sort(dim=0).values
+        value += behind.abs().double().mean(0).sum()
+        climbed = torch.cat([torch.zeros_like(behind[:1]), (behind[:-1].sign() * projected.diff(dim=0)).cumsum(0)])
         potentials += torch.empty_like(climbed).scatter_(0, order, climbed).double().sum(1)
-    value, potentials = total(value), total(potentials)
-    of_pictures = potentials.view(generated.shape[:2]).mean(1) / len(directions)
-    return float(value) / len(directions), of_pictures
+        signs = torch.empty_like(behind).scatter_(0, order, behind.sign())
+        by_shift += (signs.double().mean(0)[:, None] * direction.double().sum(2)).sum(0)
+        by_stretch += (signs[:, None] * of_channels).double().mean(0).sum(1)
+    value, potentials, by_shift, by_stretch = map(total, (value, potentials, by_shift, by_stretch))
+    of_pictures = potentials.view(generated.shape[:2]).mean(1) - shift @ by_shift - stretch @ by_stretch
+    return float(value) / len(directions), of_pictures / len(directions)
 
 
 def normalised(patches: Tensor) -> Tensor:
-    """[N, P, 3, 49] -> float32 [N, P, 147] with mean 0 and deviation 1 in each channel of the set."""
+    """[N, P, 3, 49] -> float32 of the same shape with mean 0 and deviation 1 in each channel of the set."""
     values = patches.float()
     centred = values - values.double().mean((0, 1, 3), keepdim=True).float()
     deviation = centred.double().square().mean((0, 1, 3), keepdim=True).sqrt().float()
-    return (centred / deviation.clamp(min=1e-6)).flatten(2)
+    return centred / deviation.clamp(min=1e-6)
 
 
 def random_directions(dimension: int) -> Tensor:

@@ -9,16 +9,19 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.configuration import build
-from cips_lab.data.base import BaseDataModule
+from cips_lab.data.base import BaseDataModule, Split
 from cips_lab.data.datamodule import ImageDataModule
-from cips_lab.data.dataset import FixedSizeDataset
+from cips_lab.data.dataset import ArrayDataset, FixedSizeDataset, ImageDataset
 from cips_lab.data.sources import open_source
 from cips_lab.errors import UserError
 from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.metrics.collect import PictureSet
-from cips_lab.metrics.evaluator import Evaluator, Real, Results
+from cips_lab.metrics.evaluator import Evaluator, Results
+from cips_lab.metrics.real import Real
+from cips_lab.metrics.registry import of_patches
 from cips_lab.networks.size import Size, sides, size_name
 from cips_lab.render.finite import check_weights
+from cips_lab.render.patches import Patches, patch_size
 from cips_lab.render.scene import check_scene, parse_size, samples
 
 
@@ -89,18 +92,23 @@ class Evaluation:
     """
 
     real: Real | None = None
+    patches: Patches | None = None
+    pictures: PictureSet | None = None
+    held_out: PictureSet | None = None
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self.subject = Subject.of(cfg)
         size = self.subject.size
+        if cfg.patches.count is not None:
+            self._check_patches()
         cfg.resolution = size if isinstance(size, int) else list(size)
         self.evaluator: Evaluator = build(cfg.metrics)
-        self.pictures: PictureSet | None = None
         data = real_data(cfg, size)
         try:
-            self.pictures = self._real_pictures(data, size)
-            self.evaluator.check(self.pictures, self.count)
+            data.setup()
+            self._find_pictures(data, size)
+            self.evaluator.check(self.pictures, self.count, self.held_out)
         except UserError as error:  # pictures that were there once may be known already
             self.real = self._recorded(data, size)
             if self.real is None:
@@ -112,19 +120,62 @@ class Evaluation:
     def count(self) -> int:
         """Pictures to be evaluated."""
         asked = self.evaluator.num_samples
-        return asked if self.subject.pictures is None else min(asked, len(self.subject.pictures))
+        if self.subject.pictures is None or self.patches is not None:
+            return asked
+        return min(asked, len(self.subject.pictures))
 
-    def _real_pictures(self, data: Any, size: Size) -> PictureSet:
-        data.setup()
-        found = data.train_dataset if self.cfg.split == "train" else data.test_dataset
+    def _check_patches(self) -> None:
+        """Their number is that of both sets' pictures."""
+        cfg, native = self.cfg, self.subject.generator
+        if native is not None and (native.native_only or cfg.resolution is not None):
+            raise UserError(
+                "patches.count: this generator is convolutional and has whole pictures of its own size only"
+                if native.native_only
+                else f"resolution={cfg.resolution} and patches.count: patches are of many sizes; give one of the two"
+            )
+        cfg.metrics.num_samples = cfg.metrics.num_real = cfg.patches.count
+
+    def _find_pictures(self, data: BaseDataModule, size: Size) -> None:
+        """The real ones, and held-out ones where a metric compares with them beside those of the training."""
+        split = self.cfg.split
+        found = data.train_dataset if split == "train" else data.test_dataset
         if found is None:
             raise UserError("split=test: this data set has no held-out pictures; set data.test_path, or split=train")
-        real: PictureSet = found if found.resolution == size else found.resized(size)
-        return real
+        if self.cfg.patches.count is not None:
+            self.patches = self._patches(data, split)
+        self.pictures = self._shown(data, split, found, size)
+        wanting = [one.key for one in self.evaluator.chosen if one.metric.of_held_out]
+        if wanting and split == "train" and data.test_dataset is not None:
+            self.held_out = self._shown(data, "test", data.test_dataset, size)
+        elif wanting and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"{', '.join(wanting)}: left out, for there are no held-out pictures beside (data.test_path)")
+
+    def _shown(
+        self, data: BaseDataModule, split: Split, pictures: ImageDataset | ArrayDataset, size: Size
+    ) -> PictureSet:
+        """Pictures at the size that they are compared at, or their patches."""
+        if self.cfg.patches.count is None:
+            return pictures if pictures.resolution == size else pictures.resized(size)
+        originals = data.originals(split)
+        assert originals is not None  # there are `pictures`
+        return self._patches(data, split).of(originals)
+
+    def _patches(self, data: BaseDataModule, split: Split) -> Patches:
+        """The windows of a split: no larger frame than the option's, and than samples have."""
+        options, originals, subject = self.cfg.patches, data.originals(split), self.subject
+        assert originals is not None
+        size = patch_size(options.size, subject.size, None if subject.generator is None else subject.size)
+        longest = max(sides(size))
+        if options.largest is not None and options.largest < longest:
+            raise UserError(f"patches.largest={options.largest}: smaller than a patch, {size_name(size)}")
+        limits = [options.largest, None if subject.pictures is None else max(sides(subject.size))]
+        return Patches.chosen(originals, options.count, size, min((one for one in limits if one), default=None))
 
     def _recorded(self, data: Any, size: Size) -> Real | None:
         location = data.location if self.cfg.split == "train" else str(self.cfg.data.get("test_path"))
-        return self.evaluator.recorded(location, size) if not Path(location).exists() else None
+        if self.cfg.patches.count is not None or Path(location).exists():
+            return None
+        return self.evaluator.recorded(location, size)
 
     def run(self, device: torch.device) -> Results:
         """The numbers and what they are of; every process must call it, with its device."""
@@ -132,12 +183,17 @@ class Evaluation:
         if self.real is None:
             assert self.pictures is not None
             self.real = evaluator.reference(self.pictures)
+        held_out = None if self.held_out is None else evaluator.held_out(self.held_out)
         if subject.pictures is not None:
-            results = evaluator.evaluate_pictures(subject.pictures, self.real)
+            shown = subject.pictures if self.patches is None else self.patches.of(subject.pictures)
+            results = evaluator.evaluate_pictures(shown, self.real, held_out)
         else:
             generator = subject.generator.to(device)
-            made = samples(generator, evaluator.batches(), device, cfg.truncation, cfg.resolution)
-            results = evaluator.evaluate(made, self.real)
+            places = None if self.patches is None else self.patches.places
+            made = samples(generator, evaluator.batches(), device, cfg.truncation, cfg.resolution, places)
+            results = evaluator.evaluate(made, self.real, held_out=held_out)
+        if self.patches is not None:
+            results = of_patches(results)
         results |= {"of": str(cfg.ckpt or cfg.samples), "data": self.real.main.location, "split": str(cfg.split)}
         return results if subject.generator is None else results | {"truncation": float(cfg.truncation)}
 

@@ -4,7 +4,7 @@ A seed is one latent wherever it is drawn: sample i of an evaluation is the pict
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ def whole_turn(generator: Generator, device: torch.device | str | None = None) -
 
 
 def around(grid: Tensor, numbers: Tensor, period: float) -> Tensor:
-    """A frame's grid [H, W, 2] at an angle for each sample's number [B]: [B, H, W, 2].
+    """A frame's grid [H, W, 2], or one for each, at an angle for each sample's number [B]: [B, H, W, 2].
 
     Multiples of the golden ratio fill the turn evenly, however many samples there are.
     """
@@ -82,12 +82,15 @@ def around(grid: Tensor, numbers: Tensor, period: float) -> Tensor:
 
 
 @torch.no_grad()
-def frames(generator: Generator, z: Tensor, psi: float, size: tuple[int, int], numbers: Tensor) -> Tensor:
-    """Frames [B, 3, H, W] of a cylinder at the angles of the samples' numbers [B]; see `draw`, `around`."""
-    assert generator.period is not None
+def placed(generator: Generator, z: Tensor, psi: float, grid: Tensor, numbers: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] of latents at places [H, W, 2] or [B, H, W, 2] of a frame, see `draw`.
+
+    Of a cylinder, of frames at the angles of the samples' numbers [B], see `around`.
+    """
     w = generator.truncate(generator.mapping(z), psi)
-    grid = image_grid(*size, device=z.device)
-    return generator.synthesize_at(w, around(grid, numbers.to(z.device), generator.period))
+    if generator.period is not None:
+        grid = around(grid, numbers.to(z.device), generator.period)
+    return generator.synthesize_at(w, grid)
 
 
 @torch.no_grad()
@@ -116,6 +119,7 @@ def samples(
     device: torch.device | str,
     truncation: float = 1.0,
     resolution: int | Sequence[int] | None = None,
+    places: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """The pictures that are evaluated: those that `cips_lab.synthesize seeds=...` makes of the same numbers.
 
@@ -127,6 +131,7 @@ def samples(
         device: where pictures are made.
         truncation: psi; 1 for none, as metrics are usually computed.
         resolution: pixels a side or (height, width); None: the generator's own.
+        places: instead, where within a frame the pixels of samples [b] lie, [b, h, w, 2].
 
     Yields:
         uint8 [b, 3, H, W].
@@ -137,22 +142,25 @@ def samples(
     """
     height, width = parse_size(resolution, generator.resolution)
     native = (height, width) == generator.size
-    grid = None if native else image_grid(height, width, device=device)
+    grid = None if native and generator.period is None else image_grid(height, width, device=device)
     failure: UserError | None = None
     for numbers in batches:
         if failure is None:
             seeds = numbers.tolist()
             z = latents_of_seeds(seeds, generator.z_dim).to(device)
             try:
-                if generator.period is None:
+                if places is None and generator.period is None:
                     yield quantize(draw(generator, z, truncation, grid), seeds)
                 else:
-                    yield quantize(frames(generator, z, truncation, (height, width), numbers), seeds)
+                    shown = grid if places is None else places(numbers).to(device)
+                    assert shown is not None  # a cylinder has its grid
+                    yield quantize(placed(generator, z, truncation, shown, numbers), seeds)
                 continue
             except UserError as error:
                 if world_size() == 1:
                     raise
                 failure = error
-        yield torch.zeros(len(numbers), 3, height, width, dtype=torch.uint8, device=device)
+        shape = (height, width) if places is None else places(numbers).shape[1:3]
+        yield torch.zeros(len(numbers), 3, *shape, dtype=torch.uint8, device=device)
     if failure is not None:
         raise failure

@@ -15,7 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from cips_lab.callbacks.evaluation import Evaluation
-from cips_lab.metrics.evaluator import Real
+from cips_lab.metrics.real import Real
 from cips_lab.metrics.reference import Reference
 from cips_lab.metrics.registry import keys_of
 from cips_lab.runs.checkpoints import best_so_far

@@ -7,7 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.files.secrets import redact_settings
 from cips_lab.interop.native import generator_file
-from cips_lab.metrics.evaluator import Real, Results
+from cips_lab.metrics.evaluator import Results
+from cips_lab.metrics.real import Real
 from cips_lab.metrics.results import curves
 from cips_lab.runs.choices import composed_choices
 from cips_lab.runs.folder import CHECKPOINTS, GENERATOR, SCORES, kimg_of
