@@ -203,3 +203,47 @@ def test_help_teaches(run: Run) -> None:
     assert result.returncode == 0
     assert "samples=pictures/" in result.stdout
     assert "efficientnet_lite0" in result.stdout
+
+
+def test_patches_of_whole_pictures_are_the_plain_distance(run: Run, real: Path, weights: Path, tmp_path: Path) -> None:
+    """At scale 1; of a generator at all scales, by two processes too; and what cannot be."""
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    for number, tile in enumerate(load_tiles(16, "test")[:40]):
+        Image.fromarray(tile.transpose(1, 2, 0)).save(samples / f"{number:03d}.png")
+    small = ("metrics=efficientnet_lite0", "metrics.kid_subset_size=15", "metrics.names=[fd,kid,swd]")
+    common = (f"samples={samples}", f"reference={real}", *small)
+    plain = run("evaluate", *common, "metrics.num_samples=40", "metrics.num_real=40")
+    assert plain.returncode == 0, plain.stderr
+    whole = results(tmp_path / "metrics.json")
+    pieces = run("evaluate", *common, "patches.count=40", "consistency=5")
+    assert pieces.returncode == 0, pieces.stderr
+    found = results(tmp_path / "metrics.json")
+    keys = ("fd_efficientnet_lite0", "fd_efficientnet_lite0_se", "kid", "kid_se", "swd", "swd/16")
+    assert [found[f"patch_{key}"] for key in keys] == [whole[key] for key in keys]
+    assert not whole.keys() - {key.removeprefix("patch_") for key in found}
+    assert "patch_fd_efficientnet_lite0" in pieces.stdout
+    assert found["seam"] > 0
+
+    large = tmp_path / "large"
+    large.mkdir()
+    for number, tile in enumerate(load_tiles(64, "train")[::400][:20]):
+        Image.fromarray(tile.transpose(1, 2, 0)).save(large / f"{number:03d}.png")
+    of_generator = (f"ckpt={weights}", f"reference={large}", *small, "patches.count=30", "consistency=3")
+    one = run("evaluate", *of_generator, "output=one.json")
+    assert one.returncode == 0, one.stderr
+    two = run("evaluate", *of_generator, "output=two.json", "trainer=ddp_cpu", "trainer.devices=2")
+    assert two.returncode == 0, two.stderr
+    alone = results(tmp_path / "one.json")
+    assert numbers(results(tmp_path / "two.json")) == pytest.approx(numbers(alone), rel=1e-6, abs=1e-9)
+    assert alone["num_samples"] == alone["num_real"] == 30
+    assert 0 < alone["self_ssim_2"] <= 1
+
+    for wrong, told in {
+        "resolution=32": "patches are of many sizes",
+        "patches.size=65": "000.png: 64 x 64 pixels of it have a patch's proportions",
+        "patches.largest=8": "patches.largest=8: smaller than a patch, 16",
+    }.items():
+        refused = run("evaluate", *of_generator, wrong)
+        assert refused.returncode == 2
+        assert told in refused.stderr

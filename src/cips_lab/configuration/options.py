@@ -135,6 +135,7 @@ EVALUATE: Options = {
     "patches.count": whole(2, "patches").or_null("whole pictures"),
     "patches.size": COUNT.or_null(),
     "patches.largest": COUNT.or_null("as large as each picture is"),
+    "consistency": whole(1, "pictures").or_null("not measured"),
     "output": TEXT,
     "paths.cache": TEXT.or_null(),
     **TRAINER,

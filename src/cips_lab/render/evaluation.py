@@ -20,6 +20,7 @@ from cips_lab.metrics.evaluator import Evaluator, Results
 from cips_lab.metrics.real import Real
 from cips_lab.metrics.registry import of_patches
 from cips_lab.networks.size import Size, sides, size_name
+from cips_lab.render.consistency import check_consistency, consistency, seams_of
 from cips_lab.render.finite import check_weights
 from cips_lab.render.patches import Patches, patch_size
 from cips_lab.render.scene import check_scene, parse_size, samples
@@ -100,6 +101,8 @@ class Evaluation:
         self.cfg = cfg
         self.subject = Subject.of(cfg)
         size = self.subject.size
+        if cfg.consistency is not None and self.subject.generator is not None:
+            check_consistency(self.subject.generator)
         if cfg.patches.count is not None:
             self._check_patches()
         cfg.resolution = size if isinstance(size, int) else list(size)
@@ -194,6 +197,11 @@ class Evaluation:
             results = evaluator.evaluate(made, self.real, held_out=held_out)
         if self.patches is not None:
             results = of_patches(results)
+        if cfg.consistency is not None:
+            if subject.pictures is not None:
+                results |= seams_of(subject.pictures, cfg.consistency, device)
+            else:
+                results |= consistency(subject.generator, cfg.consistency, device, cfg.truncation)
         results |= {"of": str(cfg.ckpt or cfg.samples), "data": self.real.main.location, "split": str(cfg.split)}
         return results if subject.generator is None else results | {"truncation": float(cfg.truncation)}
 
