@@ -1,6 +1,6 @@
 """Which metric sees which fault: eight faults, planted in real pictures at three strengths each, and every metric.
 
-    python -m benchmarks.faults [--output experiments/metric_faults] [--pictures 2000] [--real 5000]
+    python -m benchmarks.faults [--output experiments/metric_faults] [--pictures 1000] [--real 5000]
 
 Pictures without any fault are real ones that the reference does not hold (cartoon faces, `cips_lab.data.avatars`). A
 metric *sees* a fault from the strength on at which it says "worse" by more than `CLEARLY` standard errors of the
@@ -144,12 +144,13 @@ def evaluated(drawn: Drawn, evaluator: Evaluator, done: Sequence[Record]) -> Ite
     """A record of each set that has none yet, the clean one first."""
     there = {(record["fault"], record["strength"]) for record in done}
     real = evaluator.reference(ArrayDataset(drawn.reference))
-    held_out = evaluator.held_out(ArrayDataset(load_faces(RESOLUTION, "test")))
+    others = ArrayDataset(load_faces(RESOLUTION, "test"))
+    held_out = evaluator.held_out(others, len(others))
     sets: list[tuple[str, float, Callable[[], Pictures]]] = [(*CLEAN, lambda: drawn.fresh)]
     sets += [(f.name, s, lambda f=f, s=s: f.plant(drawn, s)) for f in FAULTS for s in f.strengths]  # type: ignore[misc]
     for name, strength, made in sets:
         if (name, strength) not in there:
-            batches: Iterator[Tensor] = iter(torch.from_numpy(made()).split(evaluator.batch_size))
+            batches: Iterator[Tensor] = iter(torch.from_numpy(np.array(made())).split(evaluator.batch_size))
             found = evaluator.evaluate(batches, real, len(drawn.fresh), held_out)
             yield {"fault": name, "strength": strength, **found}
 
@@ -191,7 +192,7 @@ def main() -> None:
     """Evaluate what has not been evaluated, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("experiments/metric_faults"), help="folder of the results")
-    parser.add_argument("--pictures", type=int, default=2000, help="in each set")
+    parser.add_argument("--pictures", type=int, default=1000, help="in each set")
     parser.add_argument("--real", type=int, default=5000, help="in the reference")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -277,3 +277,18 @@ def test_sparks_fill_their_box() -> None:
 def test_a_page_is_the_same_twice(run: Path) -> None:
     job = read_job(run)
     assert run_page(job, "finished") == run_page(job, "finished")
+
+
+def test_a_distance_at_infinity_is_shown_with_its_fit(tmp_path: Path) -> None:
+    parts = {f"fd_inf_tiny/{count}": 20.0 + 3000 / count for count in (100, 200, 500, 1000)}
+    folder = make_run(
+        tmp_path / "one", changes={"fd_inf_tiny": 20.0, "fd_inf_tiny_se": 0.1, "swd": 1.0, "swd/32": 1.0, **parts}
+    )
+    charts = [chart.as_dict() for chart in evaluation_charts(read_job(folder))]
+    (fit,) = (chart for chart in charts if chart["x"] is not None)
+    assert (fit["title"], fit["x"]) == ("fd_inf_tiny, the fit", "1000 / samples")
+    line, distances = (series["points"] for series in fit["series"])
+    assert line == [[0.0, 20.0], [10.0, 50.0]]
+    assert distances == [[1.0, 23.0], [2.0, 26.0], [5.0, 35.0], [10.0, 50.0]]
+    write_run_page(folder, costs=False)
+    assert "1000 / samples" in (folder / "report.html").read_text(encoding="utf-8")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cips_lab.metrics.constants import FLOOR
-from cips_lab.metrics.registry import distance_of, keys_of
+from cips_lab.metrics.feature_metrics import FRECHET_AT_INFINITY
+from cips_lab.metrics.registry import distance_of, keys_of, of_key
 from cips_lab.reporting.selection import common_count
 from cips_lab.reporting.table import Table
 from cips_lab.runs.records import Job, Record
@@ -47,6 +48,7 @@ class Chart:
         series: the lines.
         floor: a level to compare with, or None.
         log: whether y is better seen on a logarithmic axis: positive, and over more than a factor of twenty.
+        x: what x is, where it is not kimg.
     """
 
     title: str
@@ -54,6 +56,7 @@ class Chart:
     series: list[Series]
     floor: float | None = None
     log: bool = False
+    x: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For the page's script; six digits are more than a screen shows."""
@@ -62,6 +65,7 @@ class Chart:
             "unit": self.unit,
             "floor": self.floor,
             "log": self.log,
+            "x": self.x,
             "series": [
                 {
                     "label": s.label,
@@ -134,6 +138,21 @@ def evaluation_charts(job: Job) -> list[Chart]:
         series = line(records, name)
         if series.points:
             charts.append(Chart(name, f"{count} samples", [series], records[-1].get(FLOOR + name)))
+    return charts + extrapolations(records[-1])
+
+
+def extrapolations(record: Record) -> list[Chart]:
+    """Of each Frechet distance at infinity: the distances of fewer samples, and the line that was read at 1 / N = 0."""
+    charts = []
+    for key in keys_of(record):
+        parts = {int(name.rpartition("/")[2]): float(record[name]) for name in record if name.startswith(f"{key}/")}
+        if of_key(key) is not FRECHET_AT_INFINITY or len(parts) < 3:
+            continue
+        points = sorted((1000 / count, distance) for count, distance in parts.items())
+        slope, value = statistics.linear_regression(*zip(*points, strict=True))
+        end = points[-1][0]
+        lines = [Series("line", [(0.0, value), (end, value + slope * end)], []), Series("distances", points, [])]
+        charts.append(Chart(f"{key}, the fit", "Fr\u00e9chet distance", lines, x="1000 / samples"))
     return charts
 
 
