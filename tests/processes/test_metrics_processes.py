@@ -36,16 +36,20 @@ class Counting(ArrayDataset):
         return super().__getitem__(index)
 
 
-def evaluate(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
+def evaluate(
+    folder: Path, pictures: np.ndarray, real: np.ndarray, others: np.ndarray, options: dict[str, Any]
+) -> dict[str, Any]:
     """One process's part: what it computed, which samples it made, which real pictures it read."""
     register_tiny()
     with pytest.MonkeyPatch.context() as patch:  # one process is the suite's own
         for module in (kernel, neighbours):
             patch.setattr(module, "TILE", 128)  # tiles for every process
-        return evaluated(folder, pictures, real, options)
+        return evaluated(folder, pictures, real, others, options)
 
 
-def evaluated(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
+def evaluated(
+    folder: Path, pictures: np.ndarray, real: np.ndarray, others: np.ndarray, options: dict[str, Any]
+) -> dict[str, Any]:
     evaluator = Evaluator(**options, cache=folder)
     made: list[int] = []
 
@@ -55,7 +59,8 @@ def evaluated(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dic
             yield torch.from_numpy(pictures)[numbers]
 
     counting = Counting(real)
-    results = evaluator.evaluate(batches(), evaluator.reference(counting))
+    held_out = evaluator.held_out(ArrayDataset(others))
+    results = evaluator.evaluate(batches(), evaluator.reference(counting), held_out=held_out)
     full = Evaluator(**options | {"kid_subsets": None, "names": ["kid"]}, cache=folder)
     results["kid_full"] = full.evaluate(
         (torch.from_numpy(pictures)[n] for n in full.batches()), full.reference(counting)
@@ -66,7 +71,7 @@ def evaluated(folder: Path, pictures: np.ndarray, real: np.ndarray, options: dic
 def tiny_task(folder: Path) -> dict[str, Any]:
     every = {"extractor": "tiny", "names": names(), "num_samples": SAMPLES}
     options = {**every, "kid_subset_size": 200, "kid_subsets": 10}
-    return evaluate(folder, noise_pictures(SAMPLES, 1, 0.8), noise_pictures(700, 0), options)
+    return evaluate(folder, noise_pictures(SAMPLES, 1, 0.8), noise_pictures(700, 0), noise_pictures(301, 2), options)
 
 
 def lite_task(folder: Path) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def lite_task(folder: Path) -> dict[str, Any]:
         "kid_subsets": 5,
         "batch_size": 4,
     }
-    return evaluate(folder, spoiled(tiles(31, offset=1)), np.array(tiles(31)), options)
+    return evaluate(folder, spoiled(tiles(31, offset=1)), np.array(tiles(31)), np.array(tiles(25, offset=2)), options)
 
 
 def statistics_task(folder: Path) -> dict[str, Any]:
