@@ -5,7 +5,7 @@
 Pictures without any fault are real ones that the reference does not hold (cartoon faces, `cips_lab.data.avatars`). A
 metric *sees* a fault from the strength on at which it says "worse" by more than `CLEARLY` standard errors of the
 difference, as two runs would be told apart. Results are appended to OUTPUT/faults.jsonl as they come, and what stands
-there is not computed again; then OUTPUT/table.md is written.
+there is not computed again; then OUTPUT/table.md is written, and a second table below it: how many pictures it takes.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from cips_lab.metrics.registry import METRICS, higher_is_better, keys_of
 
 RESOLUTION = 64
 CLEARLY = 3.0  # standard errors of a difference
+LEAST, MOST = 10, 100_000  # pictures that `needed` tells
 RECORDS, TABLE = "faults.jsonl", "table.md"
 CLEAN = ("none", 0.0)
 
@@ -99,14 +100,14 @@ def gridded(drawn: Drawn, height: float) -> Pictures:
     return levels(drawn.fresh + height * ((rows % 8 == 0) | (columns % 8 == 0)))
 
 
-def enlarged(drawn: Drawn, side: float) -> Pictures:
-    """Made with `side` pixels, and enlarged by bicubic interpolation."""
-    return each(
-        drawn.fresh,
-        lambda image: image.resize((int(side),) * 2, Image.Resampling.LANCZOS).resize(
-            image.size, Image.Resampling.BICUBIC
-        ),
-    )
+def enlarged(drawn: Drawn, share: float) -> Pictures:
+    """Made with a share of the pixels a side, and enlarged by bicubic interpolation."""
+
+    def change(image: Image.Image) -> Image.Image:
+        small = image.resize((round(share * image.width), round(share * image.height)), Image.Resampling.LANCZOS)
+        return small.resize(image.size, Image.Resampling.BICUBIC)
+
+    return each(drawn.fresh, change)
 
 
 FAULTS = (
@@ -117,7 +118,7 @@ FAULTS = (
     Fault("copies", (0.1, 0.3, 1.0), "{:.0%}", copied),
     Fault("colour cast", (2.0, 5.0, 12.0), "{:g} levels", tinted),
     Fault("grid", (2.0, 6.0, 20.0), "{:g} levels", gridded),
-    Fault("low resolution", (56.0, 48.0, 32.0), "{:g} px", enlarged),
+    Fault("low resolution", (0.875, 0.75, 0.5), "{:g} of a side", enlarged),
 )
 
 
@@ -183,6 +184,30 @@ def table(records: Sequence[Record]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
+def needed(records: Sequence[Record]) -> str:
+    """Markdown: how many pictures each metric needs to see the middle strength, from what it said of those there were.
+
+    Errors fall with the root of the number, and differences stay.
+    """
+    of = {(record["fault"], record["strength"]): record for record in records}
+    clean = of[CLEAN]
+    header = (f"{fault.name}, {fault.told.format(fault.strengths[1])}" for fault in FAULTS)
+    rows = [["", *header], ["---"] * (len(FAULTS) + 1)]
+    for key in keys_of(clean):
+        seen = [worse_by(of[fault.name, fault.strengths[1]], clean, key) for fault in FAULTS]
+        rows.append(
+            [f"`{key}`", *(count_of(clean["num_samples"] * (CLEARLY / z) ** 2 if z > 0 else math.inf) for z in seen)]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def count_of(pictures: float) -> str:
+    """To two digits, of what anyone would draw."""
+    if pictures > MOST:
+        return ""
+    return f"{max(LEAST, int(float(f'{pictures:.1e}'))):,}"
+
+
 def read(path: Path) -> list[Record]:
     """The records that are there."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
@@ -205,8 +230,9 @@ def main() -> None:
         with (options.output / RECORDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         print(record["fault"], record["strength"], f"fd {record[evaluator.key_of('fd')]:.2f}", flush=True)
-    (options.output / TABLE).write_text(table(records), encoding="utf-8")
-    print(table(records))
+    tables = f"{table(records)}\n{needed(records)}"
+    (options.output / TABLE).write_text(tables, encoding="utf-8")
+    print(tables)
 
 
 if __name__ == "__main__":
