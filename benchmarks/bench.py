@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from benchmarks import reference
+from benchmarks.evaluation import evaluations
 from benchmarks.manifolds import in_own_process
 from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, Worker, interleaved, matrix_product, peak_memory
 from cips_lab.analysis.figures.foveated import render_foveated
@@ -355,6 +356,22 @@ def manifolds(repeats: int) -> list[Row]:
     ]
 
 
+def evaluation(repeats: int) -> list[Row]:
+    """All usual metrics of 500 samples beside those of features alone (benchmarks/evaluation.py says more)."""
+    found = evaluations(500, "efficientnet_lite0")
+    usual, features = found["usual"], found["features"]
+    return [
+        {
+            "row": "evaluation of 500 samples, usual metrics",
+            "seconds": usual["seconds"],
+            "reference_seconds": features["seconds"],
+            "speedup": features["seconds"] / usual["seconds"],
+            "peak_gb": usual["peak_gb"],
+            "reference_peak_gb": features["peak_gb"],
+        }
+    ]
+
+
 def growth(repeats: int) -> list[Row]:
     """The generator step with resolution and batch (make bench-full)."""
     rows = []
@@ -377,6 +394,7 @@ ROWS = {
     "discriminator": discriminator,
     "iteration": iteration,
     "manifolds": manifolds,
+    "evaluation": evaluation,
 }
 
 

@@ -99,6 +99,13 @@ def in_own_process(which: str, count: int, extractor: str, cache: Path) -> dict[
     return dict(json.loads(printed.splitlines()[-1]))
 
 
+def evaluations(count: int, extractor: str) -> dict[str, dict[str, float]]:
+    """Of each set of metrics; the first evaluation fills the cache, and is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        in_own_process("all", count, extractor, Path(folder))
+        return {which: in_own_process(which, count, extractor, Path(folder)) for which in SETS}
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,9 +118,7 @@ def main() -> None:
     if options.one is not None:
         print(json.dumps(measure(options.one, options.count, options.extractor, options.cache)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        in_own_process("all", options.count, options.extractor, Path(folder))  # fills the cache
-        found = {which: in_own_process(which, options.count, options.extractor, Path(folder)) for which in SETS}
+    found = evaluations(options.count, options.extractor)
     for which, numbers in found.items():
         print(f"{which:10} {numbers['seconds']:8.1f} s  {numbers['peak_gb']:6.2f} GB")
     options.output.write_text(json.dumps({"count": options.count, "extractor": options.extractor, **found}, indent=2))

@@ -135,6 +135,10 @@ class FixedSizeDataset(ImageDataset):
         super().__init__(source, resolution)
 
     def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(np.array(self.picture(index)).transpose(2, 0, 1).copy())
+
+    def picture(self, index: int) -> Image.Image:
+        """Picture i. Raises `UserError` where it has another size."""
         image = self.source.read(index)
         height, width = sides(self.resolution)
         if image.size != (width, height):
@@ -142,7 +146,7 @@ class FixedSizeDataset(ImageDataset):
                 f"{printable(self.source.name(index))}: {image.width} x {image.height} pixels, "
                 f"where {width} x {height} are expected: samples are evaluated as they are, and all must have one size"
             )
-        return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+        return image
 
 
 class ArrayDataset(Dataset[Tensor]):
