@@ -15,7 +15,14 @@ from PIL import Image
 from sweeps import FD, make_run, make_sweep
 
 from cips_lab.reporting import grids, page
-from cips_lab.reporting.curves import MOST_POINTS, across_seeds, evaluation_charts, line, training_charts
+from cips_lab.reporting.curves import (
+    MOST_POINTS,
+    across_seeds,
+    evaluation_charts,
+    extrapolations,
+    line,
+    training_charts,
+)
 from cips_lab.reporting.grids import BUDGET, frame, thinned
 from cips_lab.reporting.run_page import reach, run_page, write_run_page
 from cips_lab.reporting.sweep_page import write_sweep_page
@@ -284,8 +291,7 @@ def test_a_distance_at_infinity_is_shown_with_its_fit(tmp_path: Path) -> None:
     folder = make_run(
         tmp_path / "one", changes={"fd_inf_tiny": 20.0, "fd_inf_tiny_se": 0.1, "swd": 1.0, "swd/32": 1.0, **parts}
     )
-    charts = [chart.as_dict() for chart in evaluation_charts(read_job(folder))]
-    (fit,) = (chart for chart in charts if chart["x"] is not None)
+    (fit,) = (chart.as_dict() for chart in extrapolations(read_job(folder).evaluations[-1]))
     assert (fit["title"], fit["x"]) == ("fd_inf_tiny, the fit", "1000 / samples")
     line, distances = (series["points"] for series in fit["series"])
     assert line == [[0.0, 20.0], [10.0, 50.0]]

@@ -138,7 +138,7 @@ def evaluation_charts(job: Job) -> list[Chart]:
         series = line(records, name)
         if series.points:
             charts.append(Chart(name, f"{count} samples", [series], records[-1].get(FLOOR + name)))
-    return charts + extrapolations(records[-1])
+    return charts
 
 
 def extrapolations(record: Record) -> list[Chart]:

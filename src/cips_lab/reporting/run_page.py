@@ -11,7 +11,7 @@ from cips_lab.planning.costs import Costs, costs_of
 from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting import page
 from cips_lab.reporting.analysis_page import shown_in
-from cips_lab.reporting.curves import evaluation_charts, line, training_charts
+from cips_lab.reporting.curves import evaluation_charts, extrapolations, line, training_charts
 from cips_lab.reporting.generators import generator_name
 from cips_lab.reporting.grids import Frame, frame, thinned
 from cips_lab.runs.folder import ANALYSIS, REAL, REPORT, SAMPLES, sample_grids
@@ -45,19 +45,23 @@ def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
     curves = training_charts(job)
     metrics = evaluation_charts(job)
     newest = job.evaluations[-1] if job.evaluations else None
+    fits = [] if newest is None else extrapolations(newest)
+    charts = [*metrics, *fits, *curves]
+    ends = [0, len(metrics), len(metrics) + len(fits), len(charts)]
     return page.render(
         "run.html.j2",
-        data={"charts": [chart.as_dict() for chart in (*metrics, *curves)]},
+        data={"charts": [chart.as_dict() for chart in charts]},
         job=job,
         state=state,
         generator=generator_name(job),
         facts=facts(job, costs),
         headlines=[] if newest is None else headlines(job, newest),
         newest=newest,
-        titles=[chart.title for chart in (*metrics, *curves)],
-        units=[chart.unit for chart in (*metrics, *curves)],
-        metric_charts=range(len(metrics)),
-        training_charts=range(len(metrics), len(metrics) + len(curves)),
+        titles=[chart.title for chart in charts],
+        units=[chart.unit for chart in charts],
+        metric_charts=range(*ends[0:2]),
+        fit_charts=range(*ends[1:3]),
+        training_charts=range(*ends[2:4]),
         frames=frames(job),
         real=real_frame(job),
         evaluation_names=list(dict.fromkeys(name for record in job.evaluations for name in keys_of(record))),

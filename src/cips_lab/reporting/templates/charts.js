@@ -126,7 +126,7 @@ function drawChart(host, chart) {
   svg.append(now, rule, ...dots);
 
   host.mark = (kimg) => {
-    const inside = kimg >= first && kimg <= final && !logX;
+    const inside = kimg >= first && kimg <= final && (chart.x || "kimg") === "kimg";
     now.setAttribute("visibility", inside ? "visible" : "hidden");
     if (inside) { now.setAttribute("x1", x(kimg)); now.setAttribute("x2", x(kimg)); }
   };
@@ -148,7 +148,7 @@ function drawChart(host, chart) {
       rows.push([point[1], element("div", `c${i % HUES}`, element("i", "", series.label), element("span", "", shown(point[1]) + range))]);
     });
     rows.sort((a, b) => b[0] - a[0]);
-    tip.replaceChildren(element("b", "", `${shown(at)} ${chart.x === "training FLOPs" ? "FLOP" : "kimg"}`), ...rows.map((r) => r[1]));
+    tip.replaceChildren(element("b", "", `${shown(at)} ${chart.x === "training FLOPs" ? "FLOP" : chart.x || "kimg"}`), ...rows.map((r) => r[1]));
     tip.hidden = false;
     const inside = svg.getBoundingClientRect(), outside = host.getBoundingClientRect(), side = tip.offsetWidth;
     const middle = inside.left - outside.left + x(at) * (inside.width / width);
