@@ -20,6 +20,8 @@ from cips_lab.metrics.metric import ERRORS, Metric
 from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DISTANCE, SPECTRUM_DISTANCE_DURALL, SWD
 
 PATCHES = "patch_"  # what keys begin with where patches were compared
+# What `evaluate consistency=` measures of pictures without any real one (`render.consistency`), and which is better.
+OF_ITSELF = {"self_ssim_2": "higher", "self_ssim_4": "higher", "seam": "lower"}
 
 METRICS: list[Metric] = [
     FRECHET,
@@ -97,16 +99,19 @@ def network_of(record: Mapping[str, Any], metric: Metric) -> str:
 
 
 def network_of_key(record: Mapping[str, Any], key: str) -> str:
-    """The extractor that a record's number was computed with; of a metric's key."""
+    """The extractor that a record's number was computed with; of what needs none, the record's own."""
     metric = of_key(key)
-    assert metric is not None, key
+    if metric is None:
+        return str(record.get("extractor"))
     return metric.network_in(key.removeprefix(PATCHES)) if metric.keyed_by_network else network_of(record, metric)
 
 
 def keys_of(record: Mapping[str, Any]) -> list[str]:
     """The keys of a record's metrics, in their order, without errors and counts."""
     found = [(key, of_key(key)) for key in record]
-    return [key for metric in METRICS for key, of in found if of is metric]
+    return [key for metric in METRICS for key, of in found if of is metric] + [
+        key for key in OF_ITSELF if key in record
+    ]
 
 
 def key_in(record: Mapping[str, Any], name: str) -> str:
@@ -124,4 +129,4 @@ def distance_of(record: Mapping[str, Any]) -> str | None:
 def higher_is_better(key: str) -> bool:
     """Of a record's key."""
     metric = of_key(key)
-    return metric is not None and metric.better == "higher"
+    return (OF_ITSELF.get(key) if metric is None else metric.better) == "higher"

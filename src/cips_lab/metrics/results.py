@@ -3,11 +3,9 @@
 from typing import Any
 
 from cips_lab.metrics.constants import FLOOR
-from cips_lab.metrics.metric import ERRORS
 from cips_lab.metrics.registry import higher_is_better, keys_of, network_of_key
 
 Record = dict[str, Any]
-OF_ITSELF = ("self_ssim_", "seam")  # keys of what is measured of a generator without any real picture
 # What an evaluation was computed with: numbers that differ in any of these must not be compared.
 COMPARABLE = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
 
@@ -35,8 +33,7 @@ def curves(record: Record) -> dict[str, float]:
 
 def sentence(record: Record) -> str:
     """One line for the console."""
-    alone = [key for key in record if key.startswith(OF_ITSELF) and not key.endswith(ERRORS)]
-    values = ", ".join(f"{name} {record[name]:.4g}" for name in [*keys_of(record), *alone])
+    values = ", ".join(f"{name} {record[name]:.4g}" for name in keys_of(record))
     networks = record["extractor"]
     if record["manifold_extractor"] != networks:
         networks += f", {record['manifold_extractor']}"
