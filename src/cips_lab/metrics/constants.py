@@ -16,7 +16,5 @@ DENSITY_NEIGHBOURS = 5  # k of density and coverage: Naeem et al., ICML 2020, se
 INFINITY_SIZES = 15  # numbers of samples that the Frechet distance is extrapolated from: dgm-eval, compute_FD_infinity
 INFINITY_LEAST = 5000  # the least of them, or a tenth of the samples
 
-GAP_PICTURES = 5000  # at most, of each set whose kernels are compared for the gap between training and held-out
-
 CMMD_SIGMA = 10.0  # google-research/cmmd, distance.py
 CMMD_SCALE = 1000.0

@@ -1,37 +1,33 @@
-"""How much nearer generated pictures are to those of the training than to held-out ones: memorisation, by KID.
+"""How much oftener the real picture nearest to a sample is one of the training than one that was held out: copying.
 
-Of two sets from one distribution KID, which is unbiased, says the same of any generator that knows neither. The
-kernel's mean over pairs of generated pictures stands in both distances, and falls out of their difference.
+To a generator that knows neither set, training and held-out pictures are exchangeable: the nearest of all of them is a
+held-out one as often as they are many. This holds for bad samples as for good ones, so that the gap tells copies from
+faults, which AuthPct does not. A two-sample test by nearest neighbours, after Schilling 1986 and Meehan et al. 2020.
 """
 
 import torch
 from torch import Tensor
 
-from cips_lab.metrics.constants import GAP_PICTURES
-from cips_lab.metrics.kernel import standard_error, sums, sums_within
-from cips_lab.metrics.statistics import Estimate, spread_out
+from cips_lab.metrics.authenticity import nearest
+from cips_lab.metrics.neighbours import Points
+from cips_lab.metrics.statistics import Estimate
 
 
-def kernel_gap(generated: Tensor, train: Tensor, held_out: Tensor) -> Estimate:
-    """KID to the held-out pictures less KID to those of the training, and its standard error over all three sets.
+def training_gap(generated: Tensor, train: Tensor, held_out: Tensor) -> Estimate:
+    """The share of samples that are nearest to a training picture beyond chance, of all that could be: 1 for copies.
 
-    Features float32 [N, D], [M, D], [L, D], at least 2 each, the same on every process; of sets of more than
-    `GAP_PICTURES` as many, spread over them. Copies make it large; 0 within its error is no sign of any.
+    With shares p of such samples and q of training pictures among the real ones it is (p - q) / (1 - q). Its error is
+    that of the permutation test, exact where the gap is 0: over which real pictures are called held out, with as many
+    samples nearest to each as there are.
+
+    Args:
+        generated, train, held_out: features float32 [N, D], [M, D], [L, D], the same on every process.
     """
-    x, y, z = (few(part) for part in (generated, train, held_out))
-    of_train, of_held_out = nearness(y, x), nearness(z, x)
-    of_generated = sums(x, y) / len(y) - sums(x, z) / len(z)
-    # With K the mean kernel over pairs, KID is K(x, x) + K(y, y) - 2 K(x, y).
-    value = of_held_out.mean() - of_train.mean() + of_generated.mean()
-    errors = [standard_error(2 * part) for part in (of_generated, of_train, of_held_out)]
-    return Estimate(float(value), sum(error**2 for error in errors) ** 0.5)
-
-
-def nearness(x: Tensor, y: Tensor) -> Tensor:
-    """Each one's mean kernel with the others of its own set, less that with another set: [N]."""
-    return sums_within(x) / (len(x) - 1) - sums(x, y) / len(y)
-
-
-def few(features: Tensor) -> Tensor:
-    """Not more than `GAP_PICTURES` rows, spread over all."""
-    return features[spread_out(torch.arange(len(features), device=features.device), len(features), GAP_PICTURES)]
+    real = torch.cat([train, held_out.to(train)])
+    centre = (generated.mean(0).double() + real.mean(0).double()) / 2
+    _, places = nearest(Points(generated, centre), Points(real, centre))
+    times = torch.bincount(places, minlength=len(real)).double()
+    chance = len(held_out) / len(real)
+    share = float(times[len(train) :].sum()) / len(generated)
+    spread = (len(held_out) * (1 - chance)) ** 0.5 * float(times.std()) / len(generated)
+    return Estimate(1 - share / chance, spread / chance)

@@ -12,9 +12,9 @@ from cips_lab.metrics.feature_metrics import (
     FRECHET_AT_INFINITY,
     INCEPTION_SCORE,
     KID,
-    KID_GAP,
     PRECISION,
     RECALL,
+    TRAIN_GAP,
 )
 from cips_lab.metrics.metric import ERRORS, Metric
 from cips_lab.metrics.pixel_metrics import COLOUR, SPECTRUM_DISTANCE, SPECTRUM_DISTANCE_DURALL, SWD
@@ -37,7 +37,7 @@ METRICS: list[Metric] = [
     SPECTRUM_DISTANCE,
     FRECHET_AT_INFINITY,
     AUTHPCT,
-    KID_GAP,
+    TRAIN_GAP,
     CMMD,
 ]
 
