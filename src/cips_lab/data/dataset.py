@@ -87,8 +87,9 @@ class ImageDataset(Dataset[Tensor]):
 
     def dimensions(self, index: int) -> tuple[int, int]:
         """Width and height of picture i, by its header."""
+        source = self.source
         try:
-            with self.source.open(index) as stream:
+            with source.open(index) as stream:
                 return upright_size(stream)
         except Exception:  # told, or replaced, as when it is read
             return self.reader.read(index).size
