@@ -94,7 +94,7 @@ def discriminator_part(resolution: int, batch: int, penalty: bool, plain: bool) 
 
     def part() -> None:
         discriminator.zero_grad(set_to_none=True)
-        (r1_penalty(forward, images) if penalty else generator_loss(forward(images))).backward()  # type: ignore[arg-type]
+        (r1_penalty(forward, images) if penalty else generator_loss("logistic", forward(images))).backward()  # type: ignore[arg-type]
 
     return part
 
@@ -135,11 +135,11 @@ class Iteration:
         else:
             with torch.no_grad():
                 fake = self.synthesize(self.generator.mapping(self.z))
-        discriminator_loss(self.discriminate(self.real), self.discriminate(fake)).backward()
+        discriminator_loss("logistic", self.discriminate(self.real), self.discriminate(fake)).backward()
         self._step(self.optimizer_d)
         self.generator.requires_grad_(True)
         self.discriminator.requires_grad_(self.plain)
-        generator_loss(self.discriminate(self.synthesize(self.generator.mapping(self.z)))).backward()
+        generator_loss("logistic", self.discriminate(self.synthesize(self.generator.mapping(self.z)))).backward()
         self._step(self.optimizer_g)
         with torch.no_grad():
             if self.plain:

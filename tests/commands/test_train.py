@@ -126,7 +126,7 @@ def test_help_teaches(run: Run) -> None:
         (["data.path=/nowhere", "resolution=16"], "/nowhere"),
         (["experiment=debug", "trainer=gpu"], "no GPU"),
         (["experiment=debug", "init={text}/broken.png"], "broken.png"),
-        (["experiment=debug", "objective.generator_lr=-1"], "generator_lr .* must be positive"),
+        (["experiment=debug", "objective.generator_lr=-1"], "generator_lr must be positive"),
     ],
 )
 def test_bad_input_is_one_clear_message(

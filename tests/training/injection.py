@@ -16,8 +16,13 @@ import torch
 from torch import Tensor
 
 from cips_lab.training import gan as gan_module
+from cips_lab.training import judging
 
-FUNCTIONS = {"discriminator": "discriminator_loss", "r1": "r1_penalty", "generator": "generator_loss"}
+FUNCTIONS = {
+    "discriminator": (gan_module, "discriminator_loss"),
+    "r1": (judging, "r1_penalty"),
+    "generator": (gan_module, "generator_loss"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Injection:
             original(gan, batch, batch_idx)
 
         patch(gan_module.GAN, "training_step", training_step)
-        for phase, function in FUNCTIONS.items():
-            patch(gan_module, function, self.spoiling(phase, getattr(gan_module, function)))
+        for phase, (module, function) in FUNCTIONS.items():
+            patch(module, function, self.spoiling(phase, getattr(module, function)))
 
     def spoiling(self, phase: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def spoiled(*arguments: Any) -> Tensor:

@@ -204,8 +204,8 @@ def test_the_seed_matters_and_nothing_else_does(tmp_path: Path) -> None:
 def test_flips_can_be_turned_off(tmp_path: Path) -> None:
     gan = build_gan(flip=False)
     seen: list[Tensor] = []
-    step = gan._discriminator_step
-    gan._discriminator_step = lambda real, optimizer: (seen.append(real.clone()), step(real, optimizer))[1]
+    step = gan.discriminator_step
+    gan.discriminator_step = lambda real, optimizer: (seen.append(real.clone()), step(real, optimizer))[1]
     fit(gan, tmp_path, 2)
     for iteration in range(2):
         torch.testing.assert_close(seen[iteration], real_batch(iteration).float() / 127.5 - 1)

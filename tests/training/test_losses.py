@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cips_lab.networks.discriminator import ResidualDiscriminator
-from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
+from cips_lab.training.losses import (
+    ADVERSARIAL,
+    discriminator_loss,
+    generator_loss,
+    judged_with_penalty,
+    r1_penalty,
+)
 
 logits = st.lists(st.floats(-30, 30), min_size=1, max_size=6)
 
@@ -26,18 +32,18 @@ def test_the_logistic_losses(real: list[float], fake: list[float]) -> None:
 
     # -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))), and the non-saturating -log sigmoid(D(fake))
     expected = sum(softplus(-x) for x in real) / len(real) + sum(softplus(x) for x in fake) / len(fake)
-    assert abs(float(discriminator_loss(column(real), column(fake))) - expected) < 1e-6
-    assert abs(float(generator_loss(column(fake))) - sum(softplus(-x) for x in fake) / len(fake)) < 1e-6
+    assert abs(float(discriminator_loss("logistic", column(real), column(fake))) - expected) < 1e-6
+    assert abs(float(generator_loss("logistic", column(fake))) - sum(softplus(-x) for x in fake) / len(fake)) < 1e-6
 
 
 def test_their_signs() -> None:
     """The discriminator wants real up and fake down; the generator wants fake up, hardest where it loses."""
     real, fake = torch.zeros(1, 1, requires_grad=True), torch.tensor([[-5.0]], requires_grad=True)
-    discriminator_loss(real, fake).backward()
+    discriminator_loss("logistic", real, fake).backward()
     assert float(real.grad) == -0.5
     assert 0 < float(fake.grad) < 0.01
     fake.grad = None
-    generator_loss(fake).backward()
+    generator_loss("logistic", fake).backward()
     assert -1 < float(fake.grad) < -0.99
 
 
@@ -93,7 +99,34 @@ def test_r1_is_float32_under_autocast() -> None:
 @pytest.mark.parametrize("large", [1e4, -1e4])
 def test_confident_logits_overflow_nothing(large: float) -> None:
     x = torch.full((2, 1), large, requires_grad=True)
-    loss = discriminator_loss(x, x) + generator_loss(x)
+    loss = discriminator_loss("logistic", x, x) + generator_loss("logistic", x)
     loss.backward()
     assert loss.isfinite()
     assert x.grad.isfinite().all()
+
+
+@given(real=logits, fake=logits)
+def test_the_losses_of_pairs(real: list[float], fake: list[float]) -> None:
+    """softplus(-(D(x) - D(G(z)))), and the other way round for the generator: each sample with its picture."""
+    count = min(len(real), len(fake))
+    a, b = (torch.tensor(values[:count], dtype=torch.float64)[:, None] for values in (real, fake))
+    found = float(discriminator_loss("relativistic", a, b)), float(generator_loss("relativistic", b, a))
+    expected = [sum(softplus(sign * (y - x)) for x, y in zip(real, fake, strict=False)) / count for sign in (1, -1)]
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert ADVERSARIAL["relativistic"].of_pairs
+    assert not ADVERSARIAL["hinge"].of_pairs
+
+
+@given(real=logits, fake=logits)
+def test_the_hinge_losses(real: list[float], fake: list[float]) -> None:
+    a, b = (torch.tensor(values, dtype=torch.float64)[:, None] for values in (real, fake))
+    expected = sum(max(0.0, 1 - x) for x in real) / len(real) + sum(max(0.0, 1 + x) for x in fake) / len(fake)
+    assert float(discriminator_loss("hinge", a, b)) == pytest.approx(expected, abs=1e-6)
+    assert float(generator_loss("hinge", b)) == pytest.approx(-sum(fake) / len(fake), abs=1e-6)
+
+
+def test_logits_come_with_their_penalty() -> None:
+    network, images = Quadratic(), torch.randn(5, 3, 4, 4)
+    logits, penalty = judged_with_penalty(network, images)
+    assert torch.equal(logits, network(images))
+    assert torch.equal(penalty, r1_penalty(network, images))

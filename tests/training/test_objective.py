@@ -1,5 +1,6 @@
 """The recipe in numbers: corrections for laziness, and averaging that counts images."""
 
+import math
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_at_the_start_nothing_is_kept() -> None:
     ("option", "value"),
     [
         ("r1_weight", -1.0),
-        ("r1_interval", 0),
+        ("r1_interval", -1),
         ("generator_lr", 0.0),
         ("discriminator_lr", -0.1),
         ("generator_lazy_ratio", 0.0),
@@ -98,4 +99,64 @@ def test_at_the_start_nothing_is_kept() -> None:
 )
 def test_invalid_values_are_named(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"objective\.{option}"):
+        Objective(**{option: value})
+
+
+# ------------------------------------------------------------------ other recipes
+
+
+R3GAN: dict[str, Any] = {
+    "loss": "relativistic",
+    "r1_weight": (2.0, 0.2),
+    "r2_weight": (2.0, 0.2),
+    "r1_interval": 0,
+    "generator_lr": (2e-4, 5e-5),
+    "discriminator_lr": (2e-4, 5e-5),
+    "betas": (0.0, (0.9, 0.99)),
+    "generator_lazy_ratio": 1.0,
+    "ema_half_life_kimg": (0.0, 500.0),
+    "ema_rampup": None,
+}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0, 3.0])
+def test_pairs_follow_half_a_cosine(share: float) -> None:
+    recipe = Objective(**R3GAN).at(round(share * 20_000_000))
+    gone = (1 - math.cos(math.pi * min(share, 1.0))) / 2
+    assert recipe.r1_weight == recipe.r2_weight == pytest.approx(2 - 1.8 * gone)
+    assert recipe.generator["lr"] == recipe.discriminator["lr"] == pytest.approx(2e-4 - 1.5e-4 * gone)
+    assert recipe.generator["betas"] == recipe.discriminator["betas"] == pytest.approx((0.0, 0.9 + 0.09 * gone))
+    assert recipe.ema_half_life_kimg == pytest.approx(500 * gone)
+
+
+def test_a_recipe_without_pairs_does_not_change() -> None:
+    assert Objective().at(0) == Objective().at(10**9)
+
+
+def test_the_automatic_weight() -> None:
+    """StyleGAN2-ADA's: 0.0002 R^2 / batch; at 32 x 32 with batch 16 it is 0.0128."""
+    assert Objective(r1_weight="auto").of_pictures(32 * 32, 16).at(0).r1_weight == pytest.approx(0.0128)
+    assert Objective(r1_weight=3.0).of_pictures(32 * 32, 16).r1_weight == 3.0
+
+
+def test_penalties_apart_or_within() -> None:
+    assert Objective().penalises_apart
+    assert not Objective(r1_interval=0).penalises_apart
+    assert Objective(r1_interval=0).discriminator_lazy_ratio == 1.0
+    assert Objective(r1_weight=0.0, r2_weight=1.0).penalises_apart
+    assert not Objective(r1_weight=0.0).penalises
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("r2_weight", -1.0),
+        ("r1_weight", (1.0, -1.0)),
+        ("generator_lr", (0.1, 0.0)),
+        ("betas", (0.0, (0.9, 1.0))),
+        ("anneal_kimg", 0.0),
+    ],
+)
+def test_other_mistakes(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=option):
         Objective(**{option: value})

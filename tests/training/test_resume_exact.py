@@ -54,7 +54,7 @@ def kill_at(gan: GAN, moment: tuple[int, str] | None) -> KilledHere:
         if moment is not None and (gan.iteration - (what == "iteration"), what) == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    backward, r1_step = gan._backward, gan._r1_step
+    backward, r1_step = gan._backward, gan.r1_step
 
     def watched_backward(loss: Any, network: Any, step: str, index: int) -> None:
         backward(loss, network, step, index)
@@ -65,7 +65,7 @@ def kill_at(gan: GAN, moment: tuple[int, str] | None) -> KilledHere:
         r1_step(real, optimizer)
         reached("after r1")
 
-    gan._backward, gan._r1_step = watched_backward, watched_r1  # type: ignore[method-assign]
+    gan._backward, gan.r1_step = watched_backward, watched_r1  # type: ignore[method-assign]
     return KilledHere(reached)
 
 

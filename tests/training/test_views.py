@@ -169,17 +169,17 @@ def test_what_the_discriminator_is_told() -> None:
     view = AnyResolution((8, 16), size=8, whole=0)
     windows = torch.tensor([[3, 2, 1, 32, 16], [0, 0, 1, 16, 8]])
     shown = view.shown(draw(0, 0, 2), windows)
-    told = shown.told("where_and_scale")
+    told = shown.telling("where_and_scale")[0]
     assert told is not None
     assert told.shape == (2, 3, 8, 8)
     assert told[0, 0, 0, 0] == torch.tensor(2 * 3 / 31 - 1)
     assert told[0, 1, 0, 0] == torch.tensor(2 * 2 / 15 - 1)
     assert told[:, 2].flatten(1).unique(dim=1).tolist() == [[1.0], [0.0]]
-    where = shown.told("where")
+    where = shown.telling("where")[0]
     assert where is not None
     assert torch.equal(where, told[:, :2])
-    assert shown.told("none") is None
-    full = Full(8).shown(draw(0, 0, 3)).told("where_and_scale")
+    assert shown.telling("none") == ()
+    full = Full(8).shown(draw(0, 0, 3)).telling("where_and_scale")[0]
     assert full is not None
     assert full.shape == (1, 3, 8, 8)
 

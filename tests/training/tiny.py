@@ -14,6 +14,7 @@ from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.processes.strategy import ReplicatedStrategy
+from cips_lab.training.augment import Ada
 from cips_lab.training.gan import GAN
 from cips_lab.training.objective import Objective
 
@@ -48,9 +49,28 @@ GENERATOR_CONFIG: dict[str, Any] = {
 }
 
 
+# Another recipe than the released one, all of it changing within a few iterations.
+RECIPE: dict[str, Any] = {
+    "objective": {
+        "loss": "relativistic",
+        "r1_weight": (2.0, 0.2),
+        "r2_weight": (1.0, 0.1),
+        "r1_interval": 0,
+        "generator_lr": (1e-3, 2e-4),
+        "discriminator_lr": (1e-3, 5e-4),
+        "betas": (0.0, (0.9, 0.99)),
+        "anneal_kimg": 0.2,
+    },
+    "augment": "ada",
+}
+
+
 def build_gan(generator: str = "cips", objective: dict[str, Any] | None = None, seed: int = 0, **options: Any) -> GAN:
     """Networks from a fixed seed; `objective`: changes to a recipe with R1 every second iteration."""
     torch.manual_seed(seed)
+    if options.get("augment") == "ada":  # whose probability is on its way
+        options["augment"] = Ada(speed_kimg=0.2, interval=2)
+        options["augment"].probability.fill_(0.5)
     config = GENERATOR_CONFIG
     network: CIPSGenerator | StyleGAN2Generator
     if generator == "cips":

@@ -53,7 +53,7 @@ def whole(least: int, of: str = "") -> Kind:
 
 def one_of(*choices: Any) -> Kind:
     """One of a few; 1 is not true."""
-    words = ", ".join(str(choice) for choice in choices[:-1]) + f" or {choices[-1]}"
+    words = " or ".join(filter(None, [", ".join(str(choice) for choice in choices[:-1]), str(choices[-1])]))
     return Kind(words, lambda value: any(type(value) is type(choice) and value == choice for choice in choices))
 
 
@@ -137,6 +137,16 @@ def of_annotation(annotation: Any) -> Kind:
         return plain[annotation]
     if get_origin(annotation) is Literal:
         return one_of(*get_args(annotation))
+    if get_origin(annotation) is tuple and Ellipsis not in get_args(annotation):
+        items = [of_annotation(part) for part in get_args(annotation)]
+        return Kind(
+            f"a list [{', '.join(item.words for item in items)}]",
+            lambda value: (
+                isinstance(value, list)
+                and len(value) == len(items)
+                and all(item.holds(one) for item, one in zip(items, value, strict=True))
+            ),
+        )
     if get_origin(annotation) is Union or type(annotation).__name__ == "UnionType":
         parts = [of_annotation(part) for part in get_args(annotation) if part is not type(None)]
         if any(part is ANY for part in parts):

@@ -26,7 +26,7 @@ from cips_lab.configuration.kinds import (
 Options = Mapping[str, Kind]
 
 # Groups whose options are those of a class, and those that hold several such by name.
-BUILT = ("generator", "discriminator", "view", "objective", "data", "metrics", "guard")
+BUILT = ("generator", "discriminator", "view", "objective", "augment", "data", "metrics", "guard")
 COLLECTIONS = ("callbacks", "logger")
 
 PATHS = ("data.path", "data.test_path", "data.name")  # text, of whatever class the data are

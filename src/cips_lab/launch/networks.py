@@ -32,22 +32,23 @@ def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
     generator, discriminator, view = build(cfg.generator), build(cfg.discriminator), build(cfg.view)
     try:
         view.check(generator)
+        gan = GAN(
+            generator,
+            discriminator,
+            build(cfg.objective),
+            batch_size=cfg.batch_size,
+            micro_batch=cfg.micro_batch,
+            seed=cfg.seed,
+            flip=flip,
+            compile=cfg.trainer.compile,
+            tile=cfg.trainer.tile,
+            guard=guard,
+            generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
+            view=view,
+            augment=build(cfg.augment),
+        )
     except ValueError as error:
         raise UserError(str(error)) from None
-    gan = GAN(
-        generator,
-        discriminator,
-        build(cfg.objective),
-        batch_size=cfg.batch_size,
-        micro_batch=cfg.micro_batch,
-        seed=cfg.seed,
-        flip=flip,
-        compile=cfg.trainer.compile,
-        tile=cfg.trainer.tile,
-        guard=guard,
-        generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
-        view=view,
-    )
     if cfg.init is not None:
         initialise(gan, cfg.init)
     return gan

@@ -190,10 +190,10 @@ class Rehearsal(GAN):
 
     @property
     def r1_interval(self) -> int:
-        """Iterations from one R1 step to the next; 0 without R1."""
-        return self.objective.r1_interval if self.objective.r1_weight > 0 else 0
+        """Iterations from one R1 step to the next; 0 without."""
+        return self.objective.r1_interval if self.objective.penalises_apart else 0
 
-    def _prepare_real(self, batch: Batch) -> Tensor:
+    def prepare_real(self, batch: Batch) -> Tensor:
         """The whole share is held, of which the passes that are rehearsed take theirs."""
         pictures, windows = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
         real = to_device_range(pictures, torch.zeros(len(pictures), dtype=torch.bool))
@@ -204,17 +204,17 @@ class Rehearsal(GAN):
         seen = real[:rehearsed]
         return seen if self.shown.windows is None else cut(seen, self.shown.windows, self.view.sides)
 
-    def _discriminator_step(self, real: Tensor, optimizer: Any) -> None:
+    def discriminator_step(self, real: Tensor, optimizer: Any) -> None:
         with self._phase(DISCRIMINATOR):
-            super()._discriminator_step(real, optimizer)
+            super().discriminator_step(real, optimizer)
 
-    def _r1_step(self, real: Tensor, optimizer: Any) -> None:
+    def r1_step(self, real: Tensor, optimizer: Any) -> None:
         with self._phase(R1):
-            super()._r1_step(real, optimizer)
+            super().r1_step(real, optimizer)
 
-    def _generator_step(self, optimizer: Any) -> Tensor:
+    def generator_step(self, real: Tensor, optimizer: Any) -> Tensor:
         with self._phase(GENERATOR):
-            return super()._generator_step(optimizer)
+            return super().generator_step(real, optimizer)
 
     def _update_average(self) -> None:
         with self._phase(AVERAGE):

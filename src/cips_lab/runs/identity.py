@@ -49,6 +49,7 @@ TABLE = (
     Option("view", RESULT),
     Option("view.resolution", NOTHING, "the resolution once more"),
     Option("objective", RESULT),
+    Option("augment", RESULT),
     Option("resolution", RESULT),
     Option("batch_size", RESULT),
     Option("micro_batch", RESULT, "the minibatch standard deviation sees the groups of a pass"),
@@ -108,6 +109,10 @@ BEFORE: Flat = {
     "view._target_": "cips_lab.training.views.Full",
     "view.fade_kimg": 50,
     "discriminator.told": "none",
+    "objective.loss": "logistic",
+    "augment._target_": "cips_lab.training.augment.Augment",
+    "objective.r2_weight": 0.0,
+    "objective.anneal_kimg": 20_000.0,
 }
 BEFORE_OF: dict[str, Flat] = {
     "cips_lab.networks.cips.CIPSGenerator": {

@@ -4,6 +4,7 @@ The clock is `images_seen`: real images consumed by all processes together. All 
 and that clock (`draws`), so neither the number of processes, nor micro-batches, nor an interruption changes a run.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,20 @@ from cips_lab.data.windows import WindowsOf
 from cips_lab.errors import NonFinite
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.tiling import Tile
-from cips_lab.processes.collectives import gather_objects, is_distributed, mean_over_processes
+from cips_lab.processes.collectives import is_distributed, mean_over_processes
 from cips_lab.processes.reducer import GradientReducer
+from cips_lab.training.augment import Augment
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
-from cips_lab.training.guard import Guard, StandStill, poisoned, seed_after
-from cips_lab.training.incident import Finding, Incident, report
-from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
+from cips_lab.training.guard import Guard, poisoned, seed_after
+from cips_lab.training.incident import report
+from cips_lab.training.judging import Judge, Look
+from cips_lab.training.losses import (
+    ADVERSARIAL,
+    discriminator_loss,
+    generator_loss,
+)
 from cips_lab.training.objective import Objective
+from cips_lab.training.retracing import incident_of
 from cips_lab.training.views import AnyResolution, Full, Shown, View, WindowReader, cut, draw
 
 Batch = Tensor | Sequence[Tensor]  # real pictures; or these and the windows that they were seen through
@@ -47,6 +55,7 @@ class GAN(pl.LightningModule):
         guard: what is done when a loss or gradient is not finite.
         generator_config: what `load_generator` needs to build the generator again; kept in checkpoints.
         view: which coordinates are shown; None: the whole native grid.
+        augment: what is done to pictures before the discriminator sees them; None: nothing.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class GAN(pl.LightningModule):
         guard: Guard | None = None,
         generator_config: dict[str, Any] | None = None,
         view: View | None = None,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -71,7 +81,6 @@ class GAN(pl.LightningModule):
         self.discriminator = discriminator
         self.average = AveragedModel(generator)
         self.average.requires_grad_(False).eval()
-        self.objective = objective
         self.batch_size = batch_size
         self.micro_batch = micro_batch
         self.seed = seed
@@ -84,12 +93,13 @@ class GAN(pl.LightningModule):
         self.reducers: dict[nn.Module, GradientReducer] = {}  # of each network, where there are other processes
         self.view = Full(generator.resolution) if view is None else view
         self.view.check(generator)
-        self.told = str(getattr(discriminator, "told", "none"))
+        self.objective = objective.of_pictures(math.prod(self.view.sides), batch_size)
+        self.recipe = self.objective.at(0)  # of this iteration
+        self.augment = augment or Augment()
+        self.judge = Judge(discriminator, self.augment, compile)
         self.shown: Shown  # by this process's share of the iteration
-        self._judge: Callable[..., Tensor] = discriminator.forward
         if compile:
             generator.compile_synthesis()
-            self._judge = torch.compile(self._judge)
         self._native: Callable[..., Tensor] = partial(generator.synthesize_native, tile=tile)
         self._at: Callable[..., Tensor] = partial(generator.synthesize_at, tile=tile)
 
@@ -144,49 +154,60 @@ class GAN(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One iteration on this process's share of the real images, uint8 [B / processes, 3, H, W]."""
         optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
-        real = self._prepare_real(batch)
-        self._collect_gradients_of(self.discriminator)
-        self._discriminator_step(real, optimizer_d)
-        if self.objective.r1_weight > 0 and self.iteration % self.objective.r1_interval == 0:
-            self._r1_step(real, optimizer_d)
-        self._collect_gradients_of(self.generator)
-        w_mean = self._generator_step(optimizer_g)
+        self._set_rates(optimizer_g, optimizer_d)
+        self.augment.begin(self.images_seen)
+        real = self.prepare_real(batch)
+        self.collect_gradients_of(self.discriminator)
+        self.discriminator_step(real, optimizer_d)
+        if self.objective.penalises_apart and self.iteration % self.objective.r1_interval == 0:
+            self.r1_step(real, optimizer_d)
+        self.collect_gradients_of(self.generator)
+        w_mean = self.generator_step(real, optimizer_g)
         lost = self.guard.lost_phase()
         if lost is not None:
             pictures, folder = batch if isinstance(batch, Tensor) else batch[0], Path(self.trainer.default_root_dir)
-            raise NonFinite(report(self._incident(lost, batch), folder, pictures, self.global_rank))
+            raise NonFinite(report(incident_of(self, lost, batch), folder, pictures, self.global_rank))
         self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
+        self.augment.end(self.batch_size)
+        self.statistics |= self.augment.statistics()
         self.images_seen += self.batch_size
 
-    def _discriminator_step(self, real: Tensor, optimizer: Any) -> None:
+    def discriminator_step(self, real: Tensor, optimizer: Any) -> None:
         shares = self._shares()
         for i, latents in enumerate(self._latents("discriminator", shares)):
             shown = self.shown.part(i, len(shares))
-            with torch.no_grad():
-                fake = self._synthesize(self._styles(latents), latents.noise_seed, shown)
-            real_logits = self._discriminate(real[i :: len(shares)], shown)
-            fake_logits = self._discriminate(fake, shown)
-            loss = discriminator_loss(real_logits, fake_logits)
-            self._backward(loss, self.discriminator, "discriminator", i)
+            joined = not self.objective.penalises_apart
+            real_look, fake_look = self._look("real", shares[i]), self._look("fake", shares[i])
+            weights = (self.recipe.r1_weight, self.recipe.r2_weight) if joined else (0.0, 0.0)
+            real_logits, r1 = self._judged(real[i :: len(shares)], shown, real_look, "r1", weights[0], i)
+            fake_logits, r2 = self._judged(self._fakes(latents, shown), shown, fake_look, "r2", weights[1], i)
+            self.augment.observe(real_logits)
+            loss = discriminator_loss(self.objective.loss, real_logits, fake_logits)
+            self._backward(loss + r1 + r2, self.discriminator, "discriminator", i)
             self._record("loss/discriminator", loss, i)
             self._record("logits/real", real_logits.mean(), i)
             self._record("logits/fake", fake_logits.mean(), i)
             self._record("logits/gap", real_logits.mean() - fake_logits.mean(), i)
         self._step(optimizer, self.discriminator, "discriminator")
 
-    def _r1_step(self, real: Tensor, optimizer: Any) -> None:
-        """R1 in an optimiser step of its own, on the same real images, as the released code does."""
+    def r1_step(self, real: Tensor, optimizer: Any) -> None:
+        """The penalties in an optimiser step of their own, on the same pictures, as the released code does."""
         shares = self._shares()
-        for i in range(len(shares)):
-            told = self.shown.part(i, len(shares)).told(self.told)
-            penalty = r1_penalty(self.discriminator, real[i :: len(shares)], *([] if told is None else [told]))
-            loss = self.objective.r1_weight / 2 * penalty * self.objective.r1_interval
+        for i, latents in enumerate(self._latents("discriminator", shares)):
+            shown = self.shown.part(i, len(shares))
+            penalties = [("r1", "real", self.recipe.r1_weight, real[i :: len(shares)])]
+            if self.recipe.r2_weight:
+                penalties.append(("r2", "fake", self.recipe.r2_weight, self._fakes(latents, shown)))
+            loss = torch.zeros((), device=real.device)
+            for name, purpose, weight, images in penalties:
+                penalty = self.judge.penalty(images, shown, self._look(purpose, shares[i]))
+                loss = loss + weight / 2 * penalty * self.objective.r1_interval
+                self._record(f"loss/{name}", penalty, i)
             self._backward(loss, self.discriminator, "r1", i)
-            self._record("loss/r1", penalty, i)
         self._step(optimizer, self.discriminator, "r1")
 
-    def _generator_step(self, optimizer: Any) -> Tensor:
+    def generator_step(self, real: Tensor, optimizer: Any) -> Tensor:
         """Also gives the mean of the styles that all processes drew, [w_dim]."""
         shares = self._shares()
         w_mean = torch.zeros_like(self.generator.mapping.w_mean)
@@ -194,7 +215,13 @@ class GAN(pl.LightningModule):
             w = self._styles(latents)
             w_mean += w.detach().float().reshape(-1, w.shape[-1]).mean(0) / len(shares)
             shown = self.shown.part(i, len(shares))
-            loss = generator_loss(self._discriminate(self._synthesize(w, latents.noise_seed, shown), shown))
+            look = self._look("generator", shares[i])
+            logits = self.judge.logits(self._synthesize(w, latents.noise_seed, shown), shown, look)
+            beside = None
+            if ADVERSARIAL[self.objective.loss].of_pairs:
+                with torch.no_grad():
+                    beside = self.judge.logits(real[i :: len(shares)], shown, self._look("real", shares[i]))
+            loss = generator_loss(self.objective.loss, logits, beside)
             self._backward(loss, self.generator, "generator", i)
             self._record("loss/generator", loss, i)
         self._step(optimizer, self.generator, "generator")
@@ -212,60 +239,34 @@ class GAN(pl.LightningModule):
         """What samples show of their pictures, [b, 3, h, w]."""
         return self._native(w, noise_seed) if shown.coords is None else self._at(w, shown.coords, noise_seed)
 
-    def _discriminate(self, images: Tensor, shown: Shown) -> Tensor:
-        """Logits [b, 1]."""
-        told = shown.told(self.told)
-        return self._judge(images) if told is None else self._judge(images, told)
+    @torch.no_grad()
+    def _fakes(self, latents: Latents, shown: Shown) -> Tensor:
+        """What the discriminator's step shows beside real pictures, [b, 3, h, w]."""
+        return self._synthesize(self._styles(latents), latents.noise_seed, shown)
 
-    def _incident(self, phase: str, batch: Batch) -> Incident:
-        """What all processes know of a phase that was not finite; no weight has changed in this iteration."""
-        losses = {name: float(value) for name, value in self.statistics.items()}
-        return Incident(
-            phase=phase,
-            images_seen=self.images_seen,
-            iteration=self.iteration,
-            rollbacks=self.rollbacks,
-            seed=self.draw_seed,
-            batch_size=self.batch_size,
-            micro_batch=self.micro_batch,
-            z_dim=self.generator.z_dim,
-            processes=gather_objects(Finding(self.global_rank, losses, self.retrace(phase, batch))),
-        )
+    def _look(self, purpose: str, share: Share) -> Look:
+        """How the discriminator sees a share of some pictures in this iteration."""
+        place = self.draw_seed, purpose, self.images_seen, self.batch_size
+        return self.judge.look(*place, share, self.generator.mapping.w_mean)
 
-    def retrace(self, phase: str, batch: Batch) -> list[str]:
-        """Go through a phase again: the parameters whose gradient is not finite on this very process.
+    def _judged(
+        self, images: Tensor, shown: Shown, look: Look, name: str, weight: float, index: int
+    ) -> tuple[Tensor, Tensor | float]:
+        """Logits [b, 1], and the penalty on their gradient with its weight, where it has one."""
+        if weight == 0:
+            return self.judge.logits(images, shown, look), 0.0
+        logits, penalty = self.judge.logits_and_penalty(images, shown, look)
+        self._record(f"loss/{name}", penalty, index)
+        return logits, weight / 2 * penalty
 
-        Possible because weights have not changed and every draw is a function of the seed and the images seen. Hooks
-        see gradients before they are averaged; no weight is stepped, and statistics stay what they were.
+    def _set_rates(self, *optimizers: Any) -> None:
+        """This iteration's weights and learning rates."""
+        self.recipe = self.objective.at(self.images_seen)
+        for optimizer, rates in zip(optimizers, (self.recipe.generator, self.recipe.discriminator), strict=True):
+            for group in optimizer.param_groups:
+                group.update(rates)
 
-        Args:
-            phase: ``discriminator``, ``r1`` or ``generator``.
-            batch: this process's real images, uint8 [B / processes, 3, H, W].
-        """
-        network: nn.Module = self.generator if phase == "generator" else self.discriminator
-        finite: dict[str, Tensor] = {}
-
-        def look(name: str, gradient: Tensor) -> None:
-            here = torch.isfinite(gradient).all()
-            finite[name] = here if name not in finite else finite[name] & here
-
-        statistics, self.statistics = self.statistics, {}
-        self._collect_gradients_of(network)
-        handles = [p.register_hook(partial(look, name)) for name, p in network.named_parameters() if p.requires_grad]
-        try:
-            if phase == "generator":
-                self._generator_step(StandStill(network))
-            else:
-                step = self._r1_step if phase == "r1" else self._discriminator_step
-                step(self._prepare_real(batch), StandStill(network))
-        finally:
-            for handle in handles:
-                handle.remove()
-            self.guard.lost_phase()  # forgotten
-            self.statistics = statistics
-        return [name for name, here in finite.items() if not here]
-
-    def _collect_gradients_of(self, network: nn.Module) -> None:
+    def collect_gradients_of(self, network: nn.Module) -> None:
         """Of the network whose turn it is, and of no other."""
         for one in (self.generator, self.discriminator):
             one.requires_grad_(one is network)
@@ -294,7 +295,7 @@ class GAN(pl.LightningModule):
         """Latents -> w [b, w_dim], or [b, layers, w_dim] where the generator mixes styles."""
         return self.generator.training_styles(latents.z, latents.z_mixed, latents.crossover)
 
-    def _prepare_real(self, batch: Batch) -> Tensor:
+    def prepare_real(self, batch: Batch) -> Tensor:
         """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says, and cut to what is
         shown; which is noted for the fake ones.
         """

@@ -54,14 +54,14 @@ class Shown(NamedTuple):
             cut(self.scale),
         )
 
-    def told(self, told: str) -> Tensor | None:
-        """What a discriminator with this option is told: [1 or B, 2 or 3, h, w]; None where nothing."""
+    def telling(self, told: str) -> tuple[Tensor, ...]:
+        """What a discriminator with this option is told: one [1 or B, 2 or 3, h, w], or nothing."""
         if told == "none":
-            return None
+            return ()
         channels = self.place.movedim(-1, 1)
         if told == "where":
-            return channels
-        return torch.cat([channels, self.scale[:, None, None, None].expand(-1, 1, *channels.shape[2:])], dim=1)
+            return (channels,)
+        return (torch.cat([channels, self.scale[:, None, None, None].expand(-1, 1, *channels.shape[2:])], dim=1),)
 
 
 class View(ABC):

@@ -1,0 +1,59 @@
+"""The discriminator as training asks it: of pictures that are changed first, telling it what it is told."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from cips_lab.training.augment import Augment
+from cips_lab.training.draws import Share
+from cips_lab.training.losses import judged_with_penalty, r1_penalty
+from cips_lab.training.views import Shown
+
+Look = Callable[[Tensor], Tensor]  # pictures as they are -> as the discriminator sees them
+
+
+class Judge:
+    """Asks a discriminator.
+
+    Args:
+        discriminator: pictures [b, 3, h, w], and what it is told -> logits [b, 1].
+        augment: what is done to pictures before.
+        compile: `torch.compile` its forward pass (penalties, second derivatives, stay eager).
+
+    Raises:
+        ValueError: it is told where pixels lie, and they are moved.
+    """
+
+    def __init__(self, discriminator: nn.Module, augment: Augment, compile: bool = False) -> None:
+        self.discriminator, self.augment = discriminator, augment
+        self.told = str(getattr(discriminator, "told", "none"))
+        if augment.moves and self.told != "none":
+            raise ValueError(
+                f"discriminator.told={self.told} says where a pixel lies, and this augment= moves pixels: choose "
+                "augment=none, augment=blur or discriminator.told=none"
+            )
+        self._forward: Callable[..., Tensor] = (
+            torch.compile(discriminator.forward) if compile else discriminator.forward
+        )
+
+    def look(self, seed: int, purpose: str, images_seen: int, batch_size: int, share: Share, like: Tensor) -> Look:
+        """How a share of some pictures is seen in an iteration, see `Augment.draw`; on the device of a tensor."""
+        draws = self.augment.draw(seed, purpose, images_seen, batch_size)
+        return partial(self.augment, draws=share.of(draws).to(like.device))
+
+    def logits(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
+        """[b, 1]."""
+        return self._forward(look(images), *shown.telling(self.told))
+
+    def penalty(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
+        """E |grad D|^2 by the pictures before they are changed."""
+        return r1_penalty(self._seeing(look), images, *shown.telling(self.told))
+
+    def logits_and_penalty(self, images: Tensor, shown: Shown, look: Look) -> tuple[Tensor, Tensor]:
+        """Both, of one pass."""
+        return judged_with_penalty(self._seeing(look), images, *shown.telling(self.told))
+
+    def _seeing(self, look: Look) -> Callable[..., Tensor]:
+        return lambda images, *told: self.discriminator(look(images), *told)
