@@ -118,10 +118,18 @@ def test_angles_are_those_of_pixels() -> None:
     numbers = torch.full((1, 28), 0.999)
     numbers[0, [7 + 2, 7 + 3]] = torch.tensor([0.0, 0.625])  # before: happens, by a quarter of pi
     gates = Numbers(numbers, 0.5)
-    linear = motion(gates, 0.5, 2.0)[0, :, :2]
+    linear = motion(gates, 0.5, 8, 16)[0, :, :2]
     pixels = torch.diag(torch.tensor([2.0, 1.0])) @ linear @ torch.diag(torch.tensor([0.5, 1.0]))
     torch.testing.assert_close(pixels @ pixels.T, torch.eye(2), rtol=0, atol=1e-5)
     assert abs(float(pixels[0, 1])) > 0.5
+
+
+def test_whole_shifts_are_whole() -> None:
+    numbers = torch.full((1, 28), 0.999)
+    numbers[0, [4, 5, 6]] = torch.tensor([0.0, 0.99, 0.3])  # happens; by nearly an eighth, and by a twentieth back
+    found = motion(Numbers(numbers, 0.5), 0.5, 32, 64)[0]
+    assert found[:, 2].tolist() == pytest.approx([8 * 2 / 64, -2 * 2 / 32])
+    assert torch.equal(found[:, :2], torch.eye(2))
 
 
 def test_colours_one_by_one() -> None:
@@ -191,7 +199,7 @@ def test_the_controller_is_the_papers() -> None:
 
 
 def test_its_probability_is_the_share_of_pictures_that_change() -> None:
-    augment, images = raised(Ada(), 0.1), pictures(2000, 4, 4).float()
+    augment, images = raised(Ada(), 0.1), pictures(2000, 16, 16).float()
     changed = (augment(images, augment.draw(0, "real", 0, 2000)) - images).abs().amax((1, 2, 3)) > 1e-3
     # Eight gates of 0.1, of which two flips do nothing half of the time, a quarter turn one time in four, and two
     # rotations that happen with 0.1 together.

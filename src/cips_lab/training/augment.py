@@ -135,7 +135,8 @@ class Fixed(Augment):
         if p == 0:
             return images
         numbers = Numbers(draws, p)
-        return coloured(warped(images, motion(numbers, p, images.shape[3] / images.shape[2])), colours(numbers))
+        height, width = images.shape[2:]
+        return coloured(warped(images, motion(numbers, p, height, width)), colours(numbers))
 
     def statistics(self) -> dict[str, Tensor]:
         return {"augment/probability": self.probability.clone()}
@@ -215,22 +216,26 @@ class Numbers:
         return (2 * self.take() - 1) * math.pi
 
 
-def motion(numbers: Numbers, p: float, proportions: float) -> Tensor:
-    """Where what is seen comes from: [B, 2, 3] for `warped`, of pictures of width / height."""
+def motion(numbers: Numbers, p: float, height: int, width: int) -> Tensor:
+    """Where what is seen comes from: [B, 2, 3] for `warped`."""
     # One of two rotations happens with the probability p, before or after a scale along one axis.
     either = 1 - math.sqrt(1 - p)
     gate, value = numbers.gate(), numbers.take()
     flip = torch.where(gate & (value < 0.5), -1.0, 1.0)
     quarters = torch.where(numbers.gate(), (numbers.take() * 4).floor(), 0.0) * (math.pi / 2)
     gate = numbers.gate()
-    shift = torch.stack([torch.where(gate, (2 * numbers.take() - 1) / 4, 0.0) for _ in range(2)], dim=1)
+    pixels = ((2 * numbers.take() - 1) * side / 8 for side in (width, height))
+    whole = [
+        torch.where(gate, shift.round() * 2 / side, 0.0) for shift, side in zip(pixels, (width, height), strict=True)
+    ]
     scale = torch.exp2(torch.where(numbers.gate(), 0.2 * numbers.normal(), 0.0))
     before = torch.where(numbers.take() < either, numbers.angle(), 0.0)
     stretch = torch.exp2(torch.where(numbers.gate(), 0.2 * numbers.normal(), 0.0))
     after = torch.where(numbers.take() < either, numbers.angle(), 0.0)
     gate = numbers.gate()
-    shift = shift + torch.stack([torch.where(gate, 0.25 * numbers.normal(), 0.0) for _ in range(2)], dim=1)
-    one = torch.ones_like(flip)
+    fine = [torch.where(gate, 0.25 * numbers.normal(), 0.0) for _ in range(2)]
+    shift = torch.stack([a + b for a, b in zip(whole, fine, strict=True)], dim=1)
+    one, proportions = torch.ones_like(flip), width / height
     linear = diagonal(flip, one) @ rotation(quarters) @ diagonal(scale, scale)
     linear = linear @ rotation(before) @ diagonal(stretch, 1 / stretch) @ rotation(after)
     # Angles are those of pixels, and both axes go from -1 to 1.
