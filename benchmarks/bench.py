@@ -339,37 +339,30 @@ def iteration(repeats: int) -> list[Row]:
     return rows
 
 
+def beside(name: str, ours: dict[str, float], theirs: dict[str, float]) -> Row:
+    """Two processes, by the seconds and the peak of memory of each."""
+    return {
+        "row": name,
+        "seconds": ours["seconds"],
+        "reference_seconds": theirs["seconds"],
+        "speedup": theirs["seconds"] / ours["seconds"],
+        "peak_gb": ours["peak_gb"],
+        "reference_peak_gb": theirs["peak_gb"],
+    }
+
+
 def manifolds(repeats: int) -> list[Row]:
     """Precision and recall of 20,000 x 2,048 features beside torch-fidelity's (benchmarks/manifolds.py says more)."""
     ours, theirs = (in_own_process(which, 20_000, 2048) for which in ("ours", "torch-fidelity"))
     for name in ("precision", "recall"):  # torch-fidelity decides in float32: a near-tie of 20,000 may fall otherwise
         assert abs(ours[name] - theirs[name]) < 2.5 / 20_000, (ours, theirs)
-    return [
-        {
-            "row": "precision, recall of 20,000 x 2,048",
-            "seconds": ours["seconds"],
-            "reference_seconds": theirs["seconds"],
-            "speedup": theirs["seconds"] / ours["seconds"],
-            "peak_gb": ours["peak_gb"],
-            "reference_peak_gb": theirs["peak_gb"],
-        }
-    ]
+    return [beside("precision, recall of 20,000 x 2,048", ours, theirs)]
 
 
 def evaluation(repeats: int) -> list[Row]:
     """All usual metrics of 500 samples beside those of features alone (benchmarks/evaluation.py says more)."""
     found = evaluations(500, "efficientnet_lite0")
-    usual, features = found["usual"], found["features"]
-    return [
-        {
-            "row": "evaluation of 500 samples, usual metrics",
-            "seconds": usual["seconds"],
-            "reference_seconds": features["seconds"],
-            "speedup": features["seconds"] / usual["seconds"],
-            "peak_gb": usual["peak_gb"],
-            "reference_peak_gb": features["peak_gb"],
-        }
-    ]
+    return [beside("evaluation of 500 samples, usual metrics", found["usual"], found["features"])]
 
 
 def growth(repeats: int) -> list[Row]:

@@ -9,7 +9,6 @@ of memory is its own; the real pictures' statistics are there already, as in eve
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import peak_of_process
 from cips_lab.metrics.evaluator import Evaluator
 from cips_lab.metrics.extractors import EXTRACTORS, Extractor
 from cips_lab.metrics.registry import names, usual_names
@@ -87,8 +87,7 @@ def measure(which: str, count: int, extractor: str, cache: Path) -> dict[str, fl
     began = time.perf_counter()
     evaluator.evaluate(batches(), real, held_out=held_out)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    return {"seconds": seconds, "peak_gb": peak}
+    return {"seconds": seconds, "peak_gb": peak_of_process()}
 
 
 def in_own_process(which: str, count: int, extractor: str, cache: Path) -> dict[str, float]:

@@ -9,13 +9,14 @@ process of its own, so that its peak of memory is its own; ours computes density
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
+
+from benchmarks.measure import peak_of_process
 
 
 def sets(count: int, features: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,8 +42,7 @@ def measure(which: str, count: int, features: int) -> dict[str, float]:
         theirs = prc_features_to_metric(generated, real, verbose=False)
         precision, recall = theirs["precision"], theirs["recall"]
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    return {"seconds": seconds, "peak_gb": peak, "precision": precision, "recall": recall}
+    return {"seconds": seconds, "peak_gb": peak_of_process(), "precision": precision, "recall": recall}
 
 
 def in_own_process(which: str, count: int, features: int, threads: int | None = None) -> dict[str, float]:

@@ -3,7 +3,9 @@
 import gc
 import multiprocessing
 import os
+import resource
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -136,3 +138,8 @@ def _peak(part: Part) -> float:
 def _status_kib(field: str) -> int:
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field))
     return int(line.split()[1])
+
+
+def peak_of_process() -> float:
+    """The most memory that this process has held, GB (10^9 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -13,6 +13,7 @@ from cips_lab.data.base import BaseDataModule, Split
 from cips_lab.data.datamodule import ImageDataModule
 from cips_lab.data.dataset import ArrayDataset, FixedSizeDataset, ImageDataset
 from cips_lab.data.sources import open_source
+from cips_lab.data.windows import Originals
 from cips_lab.errors import UserError
 from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.metrics.collect import PictureSet
@@ -144,29 +145,27 @@ class Evaluation:
         found = data.train_dataset if split == "train" else data.test_dataset
         if found is None:
             raise UserError("split=test: this data set has no held-out pictures; set data.test_path, or split=train")
-        if self.cfg.patches.count is not None:
-            self.patches = self._patches(data, split)
-        self.pictures = self._shown(data, split, found, size)
+        self.pictures, self.patches = self._shown(data, split, found, size)
         wanting = [one.key for one in self.evaluator.chosen if one.metric.of_held_out]
         if wanting and split == "train" and data.test_dataset is not None:
-            self.held_out = self._shown(data, "test", data.test_dataset, size)
+            self.held_out, _ = self._shown(data, "test", data.test_dataset, size)
         elif wanting and int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"{', '.join(wanting)}: left out, for there are no held-out pictures beside (data.test_path)")
 
     def _shown(
         self, data: BaseDataModule, split: Split, pictures: ImageDataset | ArrayDataset, size: Size
-    ) -> PictureSet:
-        """Pictures at the size that they are compared at, or their patches."""
+    ) -> tuple[PictureSet, Patches | None]:
+        """Pictures at the size that they are compared at; or their patches, and the windows that these show."""
         if self.cfg.patches.count is None:
-            return pictures if pictures.resolution == size else pictures.resized(size)
+            return pictures if pictures.resolution == size else pictures.resized(size), None
         originals = data.originals(split)
         assert originals is not None  # there are `pictures`
-        return self._patches(data, split).of(originals)
+        patches = self._patches(originals)
+        return patches.of(originals), patches
 
-    def _patches(self, data: BaseDataModule, split: Split) -> Patches:
-        """The windows of a split: no larger frame than the option's, and than samples have."""
-        options, originals, subject = self.cfg.patches, data.originals(split), self.subject
-        assert originals is not None
+    def _patches(self, originals: Originals) -> Patches:
+        """Windows of pictures: no larger frame than the option's, and than samples have."""
+        options, subject = self.cfg.patches, self.subject
         size = patch_size(options.size, subject.size, None if subject.generator is None else subject.size)
         longest = max(sides(size))
         if options.largest is not None and options.largest < longest:
