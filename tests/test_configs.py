@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from cips_lab.configuration import build, conf_folder
+from cips_lab.configuration.targets import target_mistakes
 from cips_lab.data.base import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.launch.networks import differing_settings
@@ -166,8 +167,18 @@ def test_discriminators(option: str) -> None:
     config = train_config(f"discriminator={option}")
     discriminator = on_meta(config.discriminator)
     assert discriminator.resolution == 256
-    assert set(config.discriminator) - {"_target_"} == set(inspect.signature(type(discriminator)).parameters)
-    assert discriminator(torch.empty(4, 3, 256, 256, device="meta")).shape == (4, 1)
+    made_by = get_object(config.discriminator._target_)
+    assert set(config.discriminator) - {"_target_"} == set(inspect.signature(made_by).parameters)
+    heads = 1 if option == "residual" else len(discriminator.heads)
+    assert discriminator(torch.empty(4, 3, 256, 256, device="meta")).shape == (4, heads)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_takes_every_discriminator(experiment: str) -> None:
+    """Their channels are those of the model, so that no experiment names an option that another one has not."""
+    for option in options("discriminator"):
+        config = train_config(f"experiment={experiment}", f"discriminator={option}")
+        assert not target_mistakes(config.discriminator), option
 
 
 @pytest.mark.parametrize("option", options("objective"))

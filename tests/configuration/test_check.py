@@ -119,7 +119,7 @@ def test_advice_names_what_there_is() -> None:
         ("train", "data.flip=1", "data.flip=1: must be true or false"),
         ("train", "data.path=[a]", """if these characters are meant, type 'data.path="[a]"'"""),
         ("train", "objective.r1_interval=1.5", "objective.r1_interval=1.5: must be a whole number"),
-        ("train", "~discriminator", "discriminator is needed; choose discriminator=residual"),
+        ("train", "~discriminator", "discriminator is needed; choose discriminator=projected|residual"),
         ("train", "~logger", "logger is needed; logger=none leaves it out"),
         ("train", "~seed", "seed is missing, and is needed"),
         ("train", "callbacks.metrics=3", "callbacks.metrics: needs a _target_"),

@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "cips": {},  # with noise
     "stylegan2": {"generator": "stylegan2", "mixing_probability": 0.9},
     "recipe": RECIPE,
+    "projected": {"projected": True, "objective": {"loss": "hinge"}},
 }
 
 
@@ -123,7 +124,7 @@ def test_a_run_changes(runs: Runs, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "world"), [("cips", 2), ("cips", 4), ("stylegan2", 2), ("stylegan2", 4), ("recipe", 2)]
+    ("kind", "world"), [("cips", 2), ("cips", 4), ("stylegan2", 2), ("stylegan2", 4), ("recipe", 2), ("projected", 2)]
 )
 def test_as_on_one_process(runs: Runs, kind: str, world: int) -> None:
     """On 4, each process has one group of the minibatch standard deviation."""
@@ -134,8 +135,13 @@ def test_micro_batches_on_two_processes(runs: Runs) -> None:
     assert_same_run(runs.whole("cips", 2, micro_batch=4), runs.whole("cips", 1))
 
 
+def test_micro_batches_of_any_size_where_samples_are_judged_alone(runs: Runs) -> None:
+    assert_same_run(runs.whole("projected", 1, micro_batch=2), runs.whole("projected", 1))
+
+
 @pytest.mark.parametrize(
-    ("kind", "first", "second"), [("cips", 2, 1), ("cips", 1, 2), ("stylegan2", 2, 1), ("stylegan2", 1, 4)]
+    ("kind", "first", "second"),
+    [("cips", 2, 1), ("cips", 1, 2), ("stylegan2", 2, 1), ("stylegan2", 1, 4), ("projected", 2, 1)],
 )
 def test_continued_on_another_number_of_processes(runs: Runs, kind: str, first: int, second: int) -> None:
     assert_same_run(runs.continued(kind, first, second), runs.whole(kind, 1))

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pyramid import Pyramid
 
 from cips_lab.callbacks.stop import StopAtTotal
 from cips_lab.data.base import BaseDataModule
 from cips_lab.data.dataset import ArrayDataset
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
+from cips_lab.networks.projected import ProjectedDiscriminator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.processes.strategy import ReplicatedStrategy
 from cips_lab.training.augment import Ada
@@ -79,9 +81,13 @@ def build_gan(generator: str = "cips", objective: dict[str, Any] | None = None, 
         sizes = {"resolution": 8, "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
         probability = options.pop("mixing_probability", 0.0)
         network = StyleGAN2Generator(**sizes, mixing_probability=probability)
+    if options.pop("projected", False):
+        discriminator: Any = ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8)
+    else:
+        discriminator = ResidualDiscriminator(8, channel_base=64, channel_max=8)
     return GAN(
         network,
-        ResidualDiscriminator(8, channel_base=64, channel_max=8),
+        discriminator,
         Objective(**{"r1_interval": 2, "ema_half_life_kimg": 0.05, "ema_rampup": 0.5, **(objective or {})}),
         **{"batch_size": 8, "generator_config": config, **options},
     )

@@ -83,6 +83,8 @@ MODEL: Options = {
     "model.mixing_probability": Kind("a share from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1),
     "model.channel_base": COUNT,
     "model.channel_max": COUNT,
+    "model.discriminator_channel_base": COUNT,
+    "model.discriminator_channel_max": COUNT,
 }
 TRAIN: Options = {
     "name": FOLDER_NAME,

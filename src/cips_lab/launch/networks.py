@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cips_lab.configuration import build
 from cips_lab.errors import UserError
 from cips_lab.interop.native import discriminator_state, load_with_config
+from cips_lab.interop.pretrained import check_judges
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.growth import doublings, grow_discriminator, grown_generator
@@ -29,6 +30,8 @@ def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
     """Both networks as they begin, from `seed` or from `init`."""
     pl.seed_everything(cfg.seed, workers=False, verbose=False)
     check_memory(cfg)
+    if cfg.schedule.evaluate_kimg is not None:
+        check_judges(cfg, (cfg.metrics.get("extractor"), cfg.metrics.get("manifold_extractor")))
     generator, discriminator, view = build(cfg.generator), build(cfg.discriminator), build(cfg.view)
     try:
         view.check(generator)

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cips_lab.configuration import build
 from cips_lab.data.dataset import to_device_range
+from cips_lab.networks.discriminator import TOLD_CHANNELS
 from cips_lab.networks.tiling import Tile, keep_bytes
 from cips_lab.planning.meters import FlopCounter, MemoryTracker
 from cips_lab.processes.reducer import GradientReducer
@@ -175,12 +176,12 @@ class Rehearsal(GAN):
 
     def judging_flops(self) -> int:
         """FLOPs of the discriminator's forward pass on one image."""
-        channels = self.discriminator.from_rgb.weight.shape[1]  # type: ignore[union-attr, index]
+        channels = TOLD_CHANNELS[self.judge.told]
         before = self.counter.total
         with torch.no_grad():
             image = torch.zeros(1, 3, *self.view.sides)
-            told = torch.zeros(1, int(channels) - 3, *self.view.sides)
-            self.discriminator(image, *([told] if channels > 3 else []))
+            told = torch.zeros(1, channels, *self.view.sides)
+            self.discriminator(image, *([told] if channels else []))
         return self.counter.total - before
 
     @property

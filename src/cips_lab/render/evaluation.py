@@ -16,6 +16,7 @@ from cips_lab.data.sources import open_source
 from cips_lab.data.windows import Originals
 from cips_lab.errors import UserError
 from cips_lab.interop.native import generator_file, load_generator
+from cips_lab.interop.pretrained import check_judges
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.metrics.evaluator import Evaluator, Results
 from cips_lab.metrics.real import Real
@@ -25,6 +26,8 @@ from cips_lab.render.consistency import check_consistency, consistency, seams_of
 from cips_lab.render.finite import check_weights
 from cips_lab.render.patches import Patches, patch_size
 from cips_lab.render.scene import check_scene, parse_size, samples
+from cips_lab.runs.folder import CONFIG, is_run
+from cips_lab.runs.settings import read_settings
 
 
 def check_output(output: Path) -> None:
@@ -56,6 +59,14 @@ def real_data(cfg: DictConfig, size: Size) -> BaseDataModule:
     if cfg.data.get("path") is not None or cfg.data.get("_target_") != module or cfg.split != "train":
         raise UserError(f"reference={cfg.reference} takes the place of data= and split=: leave them out, or reference=")
     return ImageDataModule("reference", open_source(cfg.reference, option="reference"), training_size(size))
+
+
+def settings_of(ckpt: str | None) -> dict[str, Any]:
+    """Those of the run that a generator lies in; none where it lies in no run."""
+    if ckpt is None:
+        return {}
+    above = generator_file(ckpt).resolve().parents
+    return next((read_settings(folder / CONFIG) for folder in above if is_run(folder)), {})
 
 
 @dataclass
@@ -108,6 +119,7 @@ class Evaluation:
             self._check_patches()
         cfg.resolution = size if isinstance(size, int) else list(size)
         self.evaluator: Evaluator = build(cfg.metrics)
+        check_judges(settings_of(cfg.ckpt), (cfg.metrics.get("extractor"), cfg.metrics.get("manifold_extractor")))
         data = real_data(cfg, size)
         try:
             data.setup()

@@ -77,5 +77,5 @@ def judged_with_penalty(discriminator: Callable[..., Tensor], images: Tensor, *t
     with torch.autocast(images.device.type, enabled=False):
         images = images.detach().float().requires_grad_(True)
         logits = discriminator(images, *told)
-        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(logits.mean(dim=1).sum(), images, create_graph=True)
         return logits, gradient.square().sum(dim=(1, 2, 3)).mean()
