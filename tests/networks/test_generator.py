@@ -43,7 +43,9 @@ def test_compiled_synthesis_is_what_training_calls(name: str, monkeypatch: pytes
     expected = generator.synthesize_native(w, 0, 100)
     calls = 0
 
-    def compiled(function: Any) -> Any:
+    def compiled(function: Any, mode: str) -> Any:
+        assert mode == "max-autotune"
+
         def counting(*args: Any, **options: Any) -> Any:
             nonlocal calls
             calls += 1
@@ -52,7 +54,7 @@ def test_compiled_synthesis_is_what_training_calls(name: str, monkeypatch: pytes
         return counting
 
     monkeypatch.setattr(torch, "compile", compiled)
-    generator.compile_synthesis()
+    generator.compile_synthesis("max-autotune")
     assert torch.equal(generator.synthesize_native(w, 0, tile=100), expected)
     assert calls == (1 if generator.native_only else 3)  # 256 pixels in tiles of 100
 

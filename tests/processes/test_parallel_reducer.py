@@ -394,7 +394,7 @@ def test_processes_that_disagree_say_so(tmp_path: Path) -> None:
 
 
 def compiled(folder: Path) -> None:
-    record_a_gan(folder, "compiled", {"compile": True})
+    record_a_gan(folder, "compiled", {"compile": "default"})
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from cips_lab.callbacks.checkpoints import Checkpoints
 from cips_lab.data.sampler import InfiniteSampler
+from cips_lab.networks.equalized import EqualizedConv2d
+from cips_lab.networks.modulated import Affine
 from cips_lab.training.draws import draw_flips, draw_latents
 from cips_lab.training.gan import GAN
 from forked import Python
@@ -297,6 +299,30 @@ def test_bfloat16(tmp_path: Path, generator: str) -> None:
     assert not torch.equal(*(gan.state_dict()["discriminator.logit.weight"] for gan in (full, mixed)))
     for name, value in full.statistics.items():
         assert abs(float(value) - float(mixed.statistics[name])) < 0.1 * max(1.0, abs(float(value))), name
+
+
+@pytest.mark.parametrize("mixed", ["both", "generator", "discriminator"])
+def test_each_network_has_its_precision(tmp_path: Path, mixed: Any) -> None:
+    gan = build_gan(mixed=mixed)
+    kinds: dict[str, set[torch.dtype]] = {"generator": set(), "discriminator": set()}
+
+    def note(network: str, run: Any) -> Any:
+        def noted(*args: Any, **kwargs: Any) -> Tensor:
+            result: Tensor = run(*args, **kwargs)
+            kinds[network].add(result.dtype)
+            return result
+
+        return noted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Affine, "colours", note("generator", Affine.colours))
+        patch.setattr(EqualizedConv2d, "forward", note("discriminator", EqualizedConv2d.forward))
+        fit(gan, tmp_path, 1, precision="bf16-mixed")
+    assert kinds["generator"] == {torch.float32 if mixed == "discriminator" else torch.bfloat16}
+    # R1 is float32 whatever the rest is.
+    assert kinds["discriminator"] == ({torch.float32} if mixed == "generator" else {torch.float32, torch.bfloat16})
+    for value in state_of(gan).values():
+        assert value.isfinite().all()
 
 
 def test_style_mixing_uses_both_styles(tmp_path: Path) -> None:

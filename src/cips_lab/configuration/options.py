@@ -52,7 +52,9 @@ TRAINER: Options = {
         *("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true", "32", "64", "16", "bf16", 32, 64, 16)
     ),
     "trainer.tf32": FLAG,
+    "trainer.mixed": one_of("both", "generator", "discriminator"),
     "trainer.compile": FLAG,
+    "trainer.compile_mode": one_of("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     "trainer.tile": Kind("a positive number of pixels or auto", lambda v: v == "auto" or COUNT.holds(v)).or_null("all"),
     "trainer.threads": COUNT.or_null("the cores, shared by the processes"),
     "trainer.timeout_minutes": POSITIVE,

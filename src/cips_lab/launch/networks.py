@@ -43,12 +43,13 @@ def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
             micro_batch=cfg.micro_batch,
             seed=cfg.seed,
             flip=flip,
-            compile=cfg.trainer.compile,
+            compile=cfg.trainer.compile_mode if cfg.trainer.compile else None,
             tile=cfg.trainer.tile,
             guard=guard,
             generator_config=OmegaConf.to_container(cfg.generator, resolve=True),  # type: ignore[arg-type]
             view=view,
             augment=build(cfg.augment),
+            mixed=cfg.trainer.mixed,
         )
     except ValueError as error:
         raise UserError(str(error)) from None

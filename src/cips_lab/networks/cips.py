@@ -306,9 +306,9 @@ class CIPSGenerator(Generator):
     ) -> int:
         return choose_tile(tile, pixels or len(self.native_coords), batch, self.width, device, free_bytes)
 
-    def compile_synthesis(self) -> None:
+    def compile_synthesis(self, mode: str = "default") -> None:
         # What runs once a tile; tiles are of equal size, so that it is compiled once.
-        self.run = torch.compile(self.run)  # type: ignore[method-assign]
+        self.run = torch.compile(self.run, mode=mode)  # type: ignore[method-assign]
 
     def _tiled(
         self, w: Tensor, coords: Tensor, noise_seed: int | Tensor, tile: Tile, keep: int | None, *, native: bool

@@ -157,5 +157,9 @@ class Generator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def compile_synthesis(self) -> None:
-        """Let `torch.compile` have what `synthesize_native` spends its time in; results may differ in rounding."""
+    def compile_synthesis(self, mode: str = "default") -> None:
+        """Let `torch.compile` have what `synthesize_native` spends its time in; results may differ in rounding.
+
+        Args:
+            mode: of `torch.compile`; ``max-autotune`` also fuses what follows a product on GPUs.
+        """

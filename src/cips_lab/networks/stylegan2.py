@@ -257,8 +257,8 @@ class StyleGAN2Generator(Generator):
     ) -> int:
         return math.prod(self.size)
 
-    def compile_synthesis(self) -> None:
-        self.synthesize_native = torch.compile(self.synthesize_native)  # type: ignore[method-assign]
+    def compile_synthesis(self, mode: str = "default") -> None:
+        self.synthesize_native = torch.compile(self.synthesize_native, mode=mode)  # type: ignore[method-assign]
 
     def synthesis(self, w: Tensor, coords: Tensor, noise_seed: int | Tensor = 0) -> Tensor:
         """The native image as a list of pixels.

@@ -87,6 +87,7 @@ class Rehearsal(GAN):
             micro_batch=samples,
             guard=Guard("off"),  # fake tensors have no values to look at
             view=None if cfg.get("view") is None else build(cfg.view),
+            mixed=cfg.trainer.get("mixed", "both"),
         )
         self.precision = precision
         self.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]

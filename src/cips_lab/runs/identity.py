@@ -96,9 +96,11 @@ TABLE = (
     Option("trainer.num_nodes", WAY),
     Option("trainer.threads", WAY),
     Option("trainer.compile", WAY),
+    Option("trainer.compile_mode", WAY),
     Option("trainer.tile", WAY),
     Option("trainer.timeout_minutes", WAY),
     Option("trainer.precision", RESULT, "rounding to 8 bits is no matter of order"),
+    Option("trainer.mixed", RESULT, "likewise"),
     Option("trainer.tf32", RESULT, "rounding to 10 bits likewise"),
 )
 # Values of places: one place may be spelled in many ways.
@@ -106,6 +108,7 @@ PLACES = ("data.path", "data.test_path", "init", "metrics.weights", "metrics.man
 # What runs of versions without an option did; of a part that they had not at all, where they had what holds it.
 BEFORE: Flat = {
     "trainer.tf32": False,
+    "trainer.mixed": "both",
     "view._target_": "cips_lab.training.views.Full",
     "view.fade_kimg": 50,
     "discriminator.told": "none",

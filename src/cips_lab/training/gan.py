@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -26,7 +26,7 @@ from cips_lab.training.augment import Augment
 from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, share_of
 from cips_lab.training.guard import Guard, poisoned, seed_after
 from cips_lab.training.incident import report
-from cips_lab.training.judging import Judge, Look
+from cips_lab.training.judging import Judge, Look, in_precision
 from cips_lab.training.losses import (
     ADVERSARIAL,
     discriminator_loss,
@@ -36,6 +36,7 @@ from cips_lab.training.objective import Objective
 from cips_lab.training.retracing import incident_of
 from cips_lab.training.views import AnyResolution, Full, Shown, View, WindowReader, cut, draw
 
+Networks = Literal["both", "generator", "discriminator"]
 Batch = Tensor | Sequence[Tensor]  # real pictures; or these and the windows that they were seen through
 CHECKPOINT_KEY = "cips_lab"
 
@@ -50,12 +51,14 @@ class GAN(pl.LightningModule):
         micro_batch: images a pass on each process; None: its whole share at once.
         seed: of all draws.
         flip: whether half of the real images are mirrored.
-        compile: `torch.compile` both networks' forward passes (R1, a second derivative, stays eager).
+        compile: mode in which `torch.compile` takes both networks' forward passes (R1, a second derivative, stays
+            eager); None: not at all.
         tile: pixels of each sample synthesised at once; ``auto``, or None for all (see `tiling.choose_tile`).
         guard: what is done when a loss or gradient is not finite.
         generator_config: what `load_generator` needs to build the generator again; kept in checkpoints.
         view: which coordinates are shown; None: the whole native grid.
         augment: what is done to pictures before the discriminator sees them; None: nothing.
+        mixed: which networks a precision such as ``bf16-mixed`` is for; the other stays float32.
     """
 
     def __init__(
@@ -68,12 +71,13 @@ class GAN(pl.LightningModule):
         micro_batch: int | None = None,
         seed: int = 0,
         flip: bool = True,
-        compile: bool = False,
+        compile: str | None = None,
         tile: Tile = "auto",
         guard: Guard | None = None,
         generator_config: dict[str, Any] | None = None,
         view: View | None = None,
         augment: Augment | None = None,
+        mixed: Networks = "both",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -96,10 +100,11 @@ class GAN(pl.LightningModule):
         self.objective = objective.of_pictures(math.prod(self.view.sides), batch_size)
         self.recipe = self.objective.at(0)  # of this iteration
         self.augment = augment or Augment()
-        self.judge = Judge(discriminator, self.augment, compile)
+        self.mixed = mixed
+        self.judge = Judge(discriminator, self.augment, compile, mixed != "generator")
         self.shown: Shown  # by this process's share of the iteration
-        if compile:
-            generator.compile_synthesis()
+        if compile is not None:
+            generator.compile_synthesis(compile)
         self._native: Callable[..., Tensor] = partial(generator.synthesize_native, tile=tile)
         self._at: Callable[..., Tensor] = partial(generator.synthesize_at, tile=tile)
 
@@ -237,7 +242,8 @@ class GAN(pl.LightningModule):
 
     def _synthesize(self, w: Tensor, noise_seed: Tensor, shown: Shown) -> Tensor:
         """What samples show of their pictures, [b, 3, h, w]."""
-        return self._native(w, noise_seed) if shown.coords is None else self._at(w, shown.coords, noise_seed)
+        with in_precision(self.mixed != "discriminator", w.device):
+            return self._native(w, noise_seed) if shown.coords is None else self._at(w, shown.coords, noise_seed)
 
     @torch.no_grad()
     def _fakes(self, latents: Latents, shown: Shown) -> Tensor:
@@ -278,7 +284,8 @@ class GAN(pl.LightningModule):
             if network not in self.reducers:
                 self.reducers[network] = self.new_reducer(network)
             self.reducers[network].arm(step)
-        self.manual_backward(poisoned(loss) / passes)
+        with in_precision(False, loss.device):  # of each operation's own forward pass, and not cast once more
+            self.manual_backward(poisoned(loss) / passes)
 
     def new_reducer(self, network: nn.Module) -> GradientReducer:
         """What averages a network's gradients over processes; made in its first step, when it wants gradients."""

@@ -1,6 +1,7 @@
 """The discriminator as training asks it: of pictures that are changed first, telling it what it is told."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -20,14 +21,18 @@ class Judge:
     Args:
         discriminator: pictures [b, 3, h, w], and what it is told -> logits [b, 1].
         augment: what is done to pictures before.
-        compile: `torch.compile` its forward pass (penalties, second derivatives, stay eager).
+        compile: mode in which `torch.compile` takes its forward pass (penalties, second derivatives, stay eager);
+            None: not at all.
+        mixed: whether an autocast around it reaches it; False: all of it is float32.
 
     Raises:
         ValueError: it is told where pixels lie, and they are moved.
     """
 
-    def __init__(self, discriminator: nn.Module, augment: Augment, compile: bool = False) -> None:
-        self.discriminator, self.augment = discriminator, augment
+    def __init__(
+        self, discriminator: nn.Module, augment: Augment, compile: str | None = None, mixed: bool = True
+    ) -> None:
+        self.discriminator, self.augment, self.mixed = discriminator, augment, mixed
         self.told = str(getattr(discriminator, "told", "none"))
         if augment.moves and self.told != "none":
             raise ValueError(
@@ -35,7 +40,7 @@ class Judge:
                 "augment=none, augment=blur or discriminator.told=none"
             )
         self._forward: Callable[..., Tensor] = (
-            torch.compile(discriminator.forward) if compile else discriminator.forward
+            torch.compile(discriminator.forward, mode=compile) if compile else discriminator.forward
         )
 
     def look(self, seed: int, purpose: str, images_seen: int, batch_size: int, share: Share, like: Tensor) -> Look:
@@ -45,7 +50,8 @@ class Judge:
 
     def logits(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
         """[b, 1]."""
-        return self._forward(look(images), *shown.telling(self.told))
+        with in_precision(self.mixed, images.device):
+            return self._forward(look(images), *shown.telling(self.told))
 
     def penalty(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
         """E |grad D|^2 by the pictures before they are changed."""
@@ -57,3 +63,8 @@ class Judge:
 
     def _seeing(self, look: Look) -> Callable[..., Tensor]:
         return lambda images, *told: self.discriminator(look(images), *told)
+
+
+def in_precision(mixed: bool, device: torch.device) -> AbstractContextManager[object]:
+    """Around a network's forward pass: the trainer's precision, or float32 whatever that is."""
+    return nullcontext() if mixed else torch.autocast(device.type, enabled=False)
