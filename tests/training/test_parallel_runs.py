@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "stylegan2": {"generator": "stylegan2", "mixing_probability": 0.9},
     "recipe": RECIPE,
     "projected": {"projected": True, "objective": {"loss": "hinge"}},
+    "classes": {"classes": 3, "mixing_probability": 0.5, "generator": "stylegan2"},
 }
 
 
@@ -124,7 +125,8 @@ def test_a_run_changes(runs: Runs, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "world"), [("cips", 2), ("cips", 4), ("stylegan2", 2), ("stylegan2", 4), ("recipe", 2), ("projected", 2)]
+    ("kind", "world"),
+    [("cips", 2), ("cips", 4), ("stylegan2", 2), ("stylegan2", 4), ("recipe", 2), ("projected", 2), ("classes", 2)],
 )
 def test_as_on_one_process(runs: Runs, kind: str, world: int) -> None:
     """On 4, each process has one group of the minibatch standard deviation."""
@@ -133,6 +135,10 @@ def test_as_on_one_process(runs: Runs, kind: str, world: int) -> None:
 
 def test_micro_batches_on_two_processes(runs: Runs) -> None:
     assert_same_run(runs.whole("cips", 2, micro_batch=4), runs.whole("cips", 1))
+
+
+def test_micro_batches_of_classes(runs: Runs) -> None:
+    assert_same_run(runs.whole("classes", 1, micro_batch=4), runs.whole("classes", 1))
 
 
 def test_micro_batches_of_any_size_where_samples_are_judged_alone(runs: Runs) -> None:

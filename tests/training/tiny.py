@@ -9,8 +9,9 @@ import torch
 from pyramid import Pyramid
 
 from cips_lab.callbacks.stop import StopAtTotal
-from cips_lab.data.base import BaseDataModule
+from cips_lab.data.base import BaseDataModule, Split
 from cips_lab.data.dataset import ArrayDataset
+from cips_lab.data.labels import Classes
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.projected import ProjectedDiscriminator
@@ -24,7 +25,7 @@ PICTURES = 22  # not a multiple of any batch: an epoch ends within one
 
 
 class MemoryDataModule(BaseDataModule):
-    """Noise pictures 8 x 8, each another."""
+    """Noise pictures 8 x 8, each another; of class k every third from k on, where classes are asked for."""
 
     def __init__(self) -> None:
         super().__init__("memory", resolution=8, flip=True, num_workers=0)
@@ -36,6 +37,9 @@ class MemoryDataModule(BaseDataModule):
     def setup(self, stage: str | None = None) -> None:
         shape = (PICTURES, 3, 8, 8)
         self.train_dataset = ArrayDataset(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+    def classes(self, split: Split = "train") -> Classes:
+        return Classes(("0", "1", "2"), np.arange(PICTURES) % 3)
 
 
 GENERATOR_CONFIG: dict[str, Any] = {
@@ -73,18 +77,19 @@ def build_gan(generator: str = "cips", objective: dict[str, Any] | None = None, 
     if options.get("augment") == "ada":  # whose probability is on its way
         options["augment"] = Ada(speed_kimg=0.2, interval=2)
         options["augment"].probability.fill_(0.5)
-    config = GENERATOR_CONFIG
+    classes = options.pop("classes", 0)
+    config = GENERATOR_CONFIG | ({"classes": classes} if classes else {})
     network: CIPSGenerator | StyleGAN2Generator
     if generator == "cips":
         network = CIPSGenerator(**{k: v for k, v in config.items() if k != "_target_"})
     else:
         sizes = {"resolution": 8, "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
         probability = options.pop("mixing_probability", 0.0)
-        network = StyleGAN2Generator(**sizes, mixing_probability=probability)
+        network = StyleGAN2Generator(**sizes, mixing_probability=probability, classes=classes)
     if options.pop("projected", False):
-        discriminator: Any = ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8)
+        discriminator: Any = ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8, classes=classes)
     else:
-        discriminator = ResidualDiscriminator(8, channel_base=64, channel_max=8)
+        discriminator = ResidualDiscriminator(8, channel_base=64, channel_max=8, classes=classes)
     return GAN(
         network,
         discriminator,

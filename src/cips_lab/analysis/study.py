@@ -15,7 +15,6 @@ from cips_lab.metrics.collect import Collected, PictureSet, collect
 from cips_lab.metrics.evaluator import Evaluator
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import Gaussian
-from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.processes.collectives import gather, mine
 from cips_lab.render.scene import samples
 
@@ -94,7 +93,7 @@ class Study:
 
     def styles(self, subject: Subject, seeds: Iterable[int] | None = None) -> Tensor:
         """Styles [N, w_dim] of `seeds`, or of the study's, without truncation."""
-        z = latents_of_seeds(list(self.seeds if seeds is None else seeds), subject.generator.z_dim).to(self.device)
+        z = subject.generator.mapping.latents(self.seeds if seeds is None else seeds)
         with torch.no_grad():
             return subject.generator.mapping(z)
 

@@ -136,7 +136,7 @@ class Evaluation(pl.Callback):
         data: BaseDataModule = trainer.datamodule  # type: ignore[attr-defined]
         evaluator = self.evaluator.to(gan.device)
         if self.real is None:
-            self.real = evaluator.reference(data.train_dataset)
+            self.real = evaluator.reference(data.train_dataset).with_classes(data.classes())
         held_out = None if data.test_dataset is None else evaluator.held_out(data.test_dataset, count)
         pictures: Iterable[Tensor] = samples(gan.generator_ema, evaluator.batches(count), gan.device)
         interruption = interruption_of(trainer)
@@ -144,7 +144,8 @@ class Evaluation(pl.Callback):
             smallest_share = (count or evaluator.num_samples) // trainer.world_size
             pictures = interruption.watch(trainer, pictures, math.ceil(smallest_share / evaluator.batch_size))
         try:
-            found = evaluator.evaluate(pictures, self.real, count, held_out)
+            labels = gan.generator_ema.mapping.classes_of(range(count or evaluator.num_samples))
+            found = evaluator.evaluate(pictures, self.real, count, held_out, labels)
         except EvaluationAbandoned:
             log.info("the evaluation at kimg %g is left, to be done when the run is continued", gan.images_seen / 1000)
             return

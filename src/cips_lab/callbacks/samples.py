@@ -9,6 +9,7 @@ import torch
 from cips_lab.callbacks.interruption import telling_of_a_full_disk
 from cips_lab.callbacks.quiet_exit import check_average
 from cips_lab.data.dataset import to_device_range
+from cips_lab.networks.mapping import of_classes
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
 from cips_lab.render.scene import draw, whole_turn
 from cips_lab.runs.folder import REAL, SAMPLES, kimg_label
@@ -36,7 +37,7 @@ def show(trainer: pl.Trainer, name: str, path: Path, images_seen: int) -> None:
 class SampleGrids(pl.Callback):
     """samples/kimg-*.png of the averaged generator every `every_kimg` and at the end, and samples/real.png.
 
-    Of a cylinder, whole turns are shown, one below the other.
+    Of a cylinder, whole turns are shown, one below the other. Of classes, each row shows one, from the same latents.
 
     Args:
         every_kimg: between grids; None for the last alone.
@@ -88,9 +89,17 @@ class SampleGrids(pl.Callback):
         """[rows * columns, 3, H, W], or [rows, 3, H, turn], from the run's fixed latents."""
         generator = gan.generator_ema
         z = torch.randn(self.rows * self.columns, generator.z_dim, generator=stream(gan.seed, "sample grid", 0))
+        z = self.by_class(z, generator.mapping.classes)
         grid = whole_turn(generator, gan.device)
         z = z if grid is None else z[: self.rows]
         return torch.cat([draw(generator, part, self.truncation, grid) for part in z.to(gan.device).split(self.batch)])
+
+    def by_class(self, z: torch.Tensor, classes: int) -> torch.Tensor:
+        """Latents [rows * columns, z_dim] with a class for each row, of which all then have the same latents."""
+        if not classes:
+            return z
+        labels = torch.arange(self.rows).repeat_interleave(self.columns) % classes
+        return of_classes(z[: self.columns].repeat(self.rows, 1), labels, classes)
 
     @staticmethod
     def _folder(trainer: pl.Trainer) -> Path:

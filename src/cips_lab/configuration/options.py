@@ -82,6 +82,7 @@ MODEL: Options = {
     "model.embedding_std": NOT_NEGATIVE,
     "model.embedding_lr_multiplier": POSITIVE,
     "model.surface": one_of("plane", "cylinder"),
+    "model.classes": whole(0, "classes"),
     "model.mixing_probability": Kind("a share from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1),
     "model.channel_base": COUNT,
     "model.channel_max": COUNT,
@@ -162,6 +163,7 @@ ANALYZE: Options = {
     **TRAINER,
 }
 SYNTHESIZE: Options = {
+    "class": whole(0, "the number of a class").or_null("each seed's own"),
     "ckpt": TEXT.or_null(),
     "seeds": SEEDS,
     "truncation": NUMBER,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
+from cips_lab.data.labels import Classes, LabelledDataset
 from cips_lab.data.loading import PictureLoader, end_with_the_run, processes_here, readers_that_fit
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.windows import Originals, WindowDataset, WindowsOf
@@ -30,6 +31,7 @@ class _Stream:
     world_size: int
     images_seen: int
     windows: WindowsOf | None = None
+    labelled: bool = False
 
 
 class BaseDataModule(pl.LightningDataModule):
@@ -89,6 +91,10 @@ class BaseDataModule(pl.LightningDataModule):
         """Pictures of a split at their own size, in the same order; None where it has none. After `setup`."""
         return self.train_dataset if split == "train" else self.test_dataset
 
+    def classes(self, split: Split = "train") -> Classes | None:
+        """Of a split's pictures, in their order; None where they have none. After `setup`."""
+        return None
+
     def check_originals(self, frame: tuple[int, int]) -> None:
         """Raise `UserError` if one would have to be enlarged to a frame (height, width); after `prepare_data`."""
 
@@ -101,9 +107,10 @@ class BaseDataModule(pl.LightningDataModule):
         world_size: int,
         images_seen: int,
         windows: WindowsOf | None = None,
+        labelled: bool = False,
     ) -> None:
         """Say what `train_dataloader` is to read; the training code calls it before `fit`. See `train_loader`."""
-        self._stream = _Stream(batch_size, seed, rank, world_size, images_seen, windows)
+        self._stream = _Stream(batch_size, seed, rank, world_size, images_seen, windows, labelled)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Lightning's hook. The trainer needs `use_distributed_sampler=False`: this order is distributed already.
@@ -112,10 +119,7 @@ class BaseDataModule(pl.LightningDataModule):
         """
         if self._stream is None:
             raise RuntimeError("call configure(batch_size=..., seed=..., ...) before the trainer asks for pictures")
-        stream = self._stream
-        return self.train_loader(
-            *(stream.batch_size, stream.seed, stream.rank, stream.world_size, stream.images_seen, stream.windows)
-        )
+        return self.train_loader(**vars(self._stream))
 
     def train_loader(
         self,
@@ -125,8 +129,10 @@ class BaseDataModule(pl.LightningDataModule):
         world_size: int = 1,
         images_seen: int = 0,
         windows: WindowsOf | None = None,
+        labelled: bool = False,
     ) -> DataLoader[Any]:
-        """Endless batches uint8 [batch_size, 3, H, W] for one process, after `setup`; with `windows`, also these.
+        """Endless batches uint8 [batch_size, 3, H, W] for one process, after `setup`; with `windows`, also these, and
+        where `labelled` then their classes, int64 [batch_size].
 
         `batch_size`: pictures per process. `images_seen`: where the stream begins, counted over all processes.
         """
@@ -140,6 +146,10 @@ class BaseDataModule(pl.LightningDataModule):
             originals = self.originals()
             assert originals is not None  # there are pictures to train on
             dataset = WindowDataset(originals, windows)
+        if labelled:
+            classes = self.classes()
+            assert classes is not None  # who asks for them has looked
+            dataset = LabelledDataset(dataset, classes)
         return PictureLoader(
             dataset,
             batch_size=batch_size,

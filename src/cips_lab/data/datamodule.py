@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cips_lab.data import avatars, blue_marble
-from cips_lab.data.base import BaseDataModule
+from cips_lab.data.base import BaseDataModule, Split
 from cips_lab.data.dataset import ArrayDataset, ImageDataset
 from cips_lab.data.inventory import tell_of, write_inventory
+from cips_lab.data.labels import Classes
 from cips_lab.data.loading import processes_here
 from cips_lab.data.sources import ImageSource, check_readable, open_source
 from cips_lab.data.sources.base import full_path
@@ -97,6 +98,10 @@ class ImageDataModule(BaseDataModule):
         looked_at = range(0, count, max(1, count // 64))
         enough = all(min(self.train_dataset.reader.read(index).size) >= side for index in looked_at)
         return self.train_dataset.resized(side) if enough else None
+
+    def classes(self, split: Split = "train") -> Classes | None:
+        pictures = self.train_dataset if split == "train" else self.test_dataset
+        return None if pictures is None else pictures.source.classes()
 
     def check_originals(self, frame: tuple[int, int]) -> None:
         """Looks at the header of every picture."""
@@ -203,16 +208,24 @@ class AvatarsDataModule(PreparedDataModule):
     """Aligned cartoon faces, and held-out ones of other seeds; see `cips_lab.data.avatars`.
 
     `resolution`: a power of two in [8, 256]. `cache`: folder for the faces, None for `$CIPS_LAB_CACHE` or
-    `~/.cache/cips_lab`.
+    `~/.cache/cips_lab`. `classes_by`: what a face's class is, one of `avatars.PARTS`; None: faces have none.
     """
 
     choice = "avatars"
 
     def __init__(
-        self, resolution: int, flip: bool = True, num_workers: int | None = 0, cache: str | None = None
+        self,
+        resolution: int,
+        flip: bool = True,
+        num_workers: int | None = 0,
+        cache: str | None = None,
+        classes_by: str | None = None,
     ) -> None:
         super().__init__("avatars", resolution, flip, num_workers, cache)
         avatars.check_face_resolution(resolution)
+        if classes_by is not None and classes_by not in avatars.PARTS:
+            raise UserError(f"data.classes_by={classes_by}: must be one of {', '.join(avatars.PARTS)}, or null")
+        self.classes_by = classes_by
 
     @property
     def location(self) -> str:
@@ -221,6 +234,13 @@ class AvatarsDataModule(PreparedDataModule):
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
         """Faces, drawn in minutes."""
         return avatars.load_faces(self.side, split, self.cache)
+
+    def classes(self, split: Split = "train") -> Classes | None:
+        if self.classes_by is None:
+            return None
+        worn = [face[self.classes_by] for face in avatars.labels(self.side, split, self.cache)]
+        names = tuple(sorted(set(worn)))
+        return Classes(names, np.array([names.index(one) for one in worn], dtype=np.int64))
 
     def finer(self, side: int) -> ArrayDataset | None:
         """The held-out faces, which are few enough to be drawn in a minute."""

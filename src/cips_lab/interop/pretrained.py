@@ -193,6 +193,7 @@ def projected_discriminator(
     channels: int = 64,
     head_channels: int = 64,
     mixing: Mixing = "scales",
+    classes: int = 0,
 ) -> ProjectedDiscriminator:
     """`ProjectedDiscriminator` on a network by its name; the arguments are its, and `load_features`'.
 
@@ -201,4 +202,4 @@ def projected_discriminator(
         ValueError: see `ProjectedDiscriminator`.
     """
     features = load_features(network, seen_size(resolution, input_size, STRIDES[-1]), weights)
-    return ProjectedDiscriminator(features, resolution, input_size, channels, head_channels, mixing)
+    return ProjectedDiscriminator(features, resolution, input_size, channels, head_channels, mixing, classes)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from cips_lab.configuration import build
+from cips_lab.data.base import BaseDataModule
 from cips_lab.errors import UserError
 from cips_lab.interop.native import discriminator_state, load_with_config
 from cips_lab.interop.pretrained import check_judges
@@ -18,6 +19,7 @@ from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.growth import doublings, grow_discriminator, grown_generator
 from cips_lab.networks.size import size_name
+from cips_lab.processes.ranks import is_first_of_all
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard
 
@@ -56,6 +58,38 @@ def build_gan(cfg: DictConfig, guard: Guard, flip: bool) -> GAN:
     if cfg.init is not None:
         initialise(gan, cfg.init)
     return gan
+
+
+def know_classes(gan: GAN, data: BaseDataModule) -> None:
+    """Tell the generator how often each class is; after `prepare_data`.
+
+    Raises:
+        UserError: the pictures have other classes than the networks, or none.
+    """
+    wanted: int = gan.generator.mapping.classes
+    if getattr(gan.discriminator, "classes", 0) != wanted:
+        raise UserError(
+            f"generator.classes={wanted} and discriminator.classes={getattr(gan.discriminator, 'classes', 0)}: both "
+            "are what model.classes says; set that alone"
+        )
+    if not wanted:
+        return
+    data.setup()
+    found = data.classes()
+    if found is None:
+        raise UserError(
+            f"model.classes={wanted}: the pictures in {data.location} have no classes; put those of each class into a "
+            "folder of its own, or list them in a dataset.json (see docs/own_pictures.md), or say model.classes=0"
+        )
+    if len(found.names) != wanted:
+        raise UserError(
+            f"model.classes={wanted}: the pictures have {len(found.names)} classes: {found.described()}; say "
+            f"model.classes={len(found.names)}"
+        )
+    gan.generator.mapping.class_shares.copy_(found.shares())
+    gan.generator_ema.mapping.class_shares.copy_(found.shares())
+    if is_first_of_all():
+        log.info("classes 0 to %d: %s", wanted - 1, found.described())
 
 
 def initialise(gan: GAN, source: str) -> None:

@@ -20,7 +20,7 @@ from cips_lab.errors import NonFinite
 from cips_lab.files.secrets import guard_logs, redact_settings
 from cips_lab.files.whole import disk_full, is_full, quiet_log_when_full
 from cips_lab.launch.beginning import describe, inputs_of, write_folder
-from cips_lab.launch.networks import build_gan
+from cips_lab.launch.networks import build_gan, know_classes
 from cips_lab.launch.resume import fit_from
 from cips_lab.launch.same_run import refuse_another_run
 from cips_lab.processes.layout import Layout, check_batch, check_name, layout_of, set_float32, set_threads
@@ -105,6 +105,7 @@ class Run:
         self.data = build(cfg.data)
         prepare_once(self.data.prepare_data)  # before anything is built: what is wrong with the data is told at once
         self.gan = build_gan(cfg, self.guard, flip=self.data.flip)
+        know_classes(self.gan, self.data)
         if self.gan.view.reads_originals:
             prepare_once(lambda: self.data.check_originals(self.gan.view.frame))
         self.callbacks: list[pl.Callback] = [build(one) for one in cfg.callbacks.values() if one is not None]

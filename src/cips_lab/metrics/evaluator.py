@@ -211,7 +211,12 @@ class Evaluator:
     # ------------------------------------------------------------------ what comes out
 
     def evaluate(
-        self, batches: Iterable[Tensor], real: Real, num_samples: int | None = None, held_out: Real | None = None
+        self,
+        batches: Iterable[Tensor],
+        real: Real,
+        num_samples: int | None = None,
+        held_out: Real | None = None,
+        labels: Tensor | None = None,
     ) -> Results:
         """All metrics as one flat dict, the same on every process, which must all call it.
 
@@ -220,6 +225,7 @@ class Evaluator:
             real: from `reference`.
             num_samples: another number than the option's.
             held_out: from `held_out`; metrics that need it are left out without.
+            labels: int64, the classes of all processes' samples, in their order; likewise.
 
         Raises:
             UserError: too few samples for an option, or another resolution than the real pictures'; a metric that is
@@ -236,7 +242,7 @@ class Evaluator:
             checked, self.extractors, count, with_logits, "Generated pictures", list(accumulators.values())
         )
         sums = {name: accumulator.compute() for name, accumulator in accumulators.items()}
-        return self._results(dict(zip(real.references, collected, strict=True)), sums, real, held_out)
+        return self._results(dict(zip(real.references, collected, strict=True)), sums, real, held_out, labels)
 
     def evaluate_pictures(self, pictures: PictureSet, real: Real, held_out: Real | None = None) -> Results:
         """As `evaluate`, of the first `num_samples` pictures of a data set, or all where there are fewer."""
@@ -272,7 +278,14 @@ class Evaluator:
         self._check_counts(counts)
         warn_if_unwritable(self.cache)
 
-    def _results(self, seen: Mapping[str, Collected], sums: Sums, real: Real, held_out: Real | None = None) -> Results:
+    def _results(
+        self,
+        seen: Mapping[str, Collected],
+        sums: Sums,
+        real: Real,
+        held_out: Real | None = None,
+        labels: Tensor | None = None,
+    ) -> Results:
         """From what the extractors, by their names, saw in the generated pictures."""
         main = seen[self.extractor]
         home = main.features.device
@@ -281,10 +294,13 @@ class Evaluator:
         for metric, network in self.wanted:
             if (metric.needs == "logits" and main.logits is None) or (metric.of_held_out and held_out is None):
                 continue
+            if metric.of_classes and (labels is None or real.labels is None):
+                continue
             if (metric.compute, network) not in computed:
                 part = seen[network]
                 name = metric.needs.name if isinstance(metric.needs, PictureSums) else ""
-                generated = Side(part.features, part.gaussian, main.logits, sums.get(name, {}))
+                of = None if labels is None else labels.to(home)
+                generated = Side(part.features, part.gaussian, main.logits, sums.get(name, {}), of)
                 against, beside = real.side(network, name, home), held_out and held_out.side(network, name, home)
                 compared = Comparison(generated, against, self.options, beside)
                 computed[metric.compute, network] = metric.compute(compared)

@@ -17,6 +17,18 @@ def frechet(pair: Comparison) -> dict[str, float]:
     return {"fd": found.value, "fd_se": found.se}
 
 
+def intra_frechet(pair: Comparison) -> dict[str, float]:
+    """Miyato & Koyama, ICLR 2018: of each class, and their mean."""
+    from cips_lab.metrics.frechet import frechet_by_class
+
+    assert pair.generated.labels is not None
+    assert pair.real.labels is not None
+    found = frechet_by_class(pair.generated.features, pair.generated.labels, pair.real.features, pair.real.labels)
+    mean = sum(one.value for one in found.values()) / len(found)
+    error = sum(one.se**2 for one in found.values()) ** 0.5 / len(found)
+    return {"intra_fd": mean, "intra_fd_se": error, **{f"intra_fd/{label}": one.value for label, one in found.items()}}
+
+
 def kid(pair: Comparison) -> dict[str, float]:
     """Binkowski et al., ICLR 2018: over random subsets with their spread, or over all pairs."""
     from cips_lab.metrics.kernel import full_kernel_distance, kernel_distance
@@ -107,6 +119,17 @@ FRECHET = Metric(
     own_keys={"inception": ("fid", "FID"), "inception_clean": ("fid_clean", "FID, clean-fid's resizing")},
     log_axis=True,
     headline=True,
+)
+INTRA_FRECHET = Metric(
+    "intra_fd",
+    "lower",
+    "Mean Fréchet distance of a class, {network}",
+    intra_frechet,
+    keyed_by_network=True,
+    own_keys={"inception": ("intra_fid", "Intra-FID")},
+    log_axis=True,
+    usual=False,
+    of_classes=True,
 )
 KID = Metric("kid", "lower", "KID", kid, limits=kid_limits, headline=True)
 INCEPTION_SCORE = Metric(

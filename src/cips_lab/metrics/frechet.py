@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from cips_lab.errors import UserError
 from cips_lab.metrics.statistics import Estimate, Gaussian
 
 CHUNK = 4096  # features whose influences are computed at once
@@ -47,6 +48,35 @@ def frechet_estimate(features: Tensor, a: Gaussian, b: Gaussian) -> Estimate:
         influences.append(2 * x @ (a.mean - b.mean) + x.square().sum(1) - ((z @ root) * z).sum(1))
     deviation = torch.cat(influences).std(correction=0)
     return Estimate(_distance(a, b, eigenvalues), float(deviation) / len(features) ** 0.5)
+
+
+def frechet_by_class(generated: Tensor, of_generated: Tensor, real: Tensor, of_real: Tensor) -> dict[int, Estimate]:
+    """The distance within each class of the real pictures.
+
+    Args:
+        generated, real: features [N, D], [M, D].
+        of_generated, of_real: their classes, int64 [N], [M].
+
+    Raises:
+        UserError: a class has fewer than two pictures in one of the sets.
+    """
+    found = {}
+    for label in of_real.unique().tolist():
+        parts = generated[of_generated == label], real[of_real == label]
+        for name, option, part in zip(("generated", "real"), ("num_samples", "num_real"), parts, strict=True):
+            if len(part) < 2:
+                raise UserError(
+                    f"intra_fd: {len(part)} {name} picture(s) of class {label} are too few for a distance; raise "
+                    f"metrics.{option}, or leave intra_fd out of metrics.names"
+                )
+        found[label] = frechet_estimate(parts[0], *(gaussian_of(part) for part in parts))
+    return found
+
+
+def gaussian_of(features: Tensor) -> Gaussian:
+    """Of features [N, D]."""
+    exact = features.double()
+    return Gaussian(len(exact), exact.mean(0), torch.cov(exact.T))
 
 
 def product(factor: Tensor, a: Gaussian, b: Gaussian) -> Tensor:

@@ -55,6 +55,7 @@ class Side:
     gaussian: "Gaussian"  # of the features, float64
     logits: "Tensor | None" = None  # float32 [N, C]; of generated pictures, where the metric needs them
     sums: "Mapping[str, Tensor]" = field(default_factory=dict)  # what the metric's accumulator gave
+    labels: "Tensor | None" = None  # int64 [N], the classes, where there are any
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Metric:
         headline: whether dashboards' first section shows it.
         usual: whether it is computed where nothing is asked for (`metrics.names=null`).
         of_held_out: whether it needs held-out pictures beside; where there are none it is left out.
+        of_classes: whether it needs the classes of both sets; where there are none it is left out.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Metric:
     headline: bool = False
     usual: bool = True
     of_held_out: bool = False
+    of_classes: bool = False
 
     @property
     def of_manifold(self) -> bool:

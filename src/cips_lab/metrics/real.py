@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from cips_lab.data.labels import Classes
 from cips_lab.metrics.metric import Side
 from cips_lab.metrics.picture_sums import Sums
 from cips_lab.metrics.reference import Reference
@@ -16,14 +17,22 @@ class Real(NamedTuple):
 
     references: Mapping[str, Reference]
     sums: Sums = MappingProxyType({})
+    labels: torch.Tensor | None = None  # int64, the classes of the same pictures, where they have any
 
     @property
     def main(self) -> Reference:
         """As the main extractor sees them."""
         return next(iter(self.references.values()))
 
+    def with_classes(self, classes: "Classes | None") -> "Real":
+        """The same, knowing of which class each picture is."""
+        if classes is None:
+            return self
+        return self._replace(labels=torch.from_numpy(classes.of[: self.main.count]))
+
     def side(self, network: str, sums: str, home: torch.device) -> Side:
         """What a metric of a network, or of some sums, is given of them."""
         one = self.references[network]
         added = {name: values.to(home) for name, values in self.sums.get(sums, {}).items()}
-        return Side(one.features.to(home), one.gaussian.to(home), None, added)
+        labels = None if self.labels is None else self.labels[: one.count].to(home)
+        return Side(one.features.to(home), one.gaussian.to(home), None, added, labels)

@@ -107,6 +107,7 @@ class CIPSGenerator(Generator):
         surface: ``plane``, or ``cylinder``: x goes around, and what the generator makes has no seam.
         turns: frames of a whole turn of the cylinder; at 6, a frame sees 60 degrees.
         mixing_probability: share of the training samples that get two styles (see `Generator.training_styles`).
+        classes: of pictures; 0: none (see `MappingNetwork`).
 
     Raises:
         ValueError: an option is out of its range; the message names it.
@@ -134,6 +135,7 @@ class CIPSGenerator(Generator):
         surface: SurfaceName = "plane",
         turns: int = 6,
         mixing_probability: float = 0.0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         check_native(resolution)
@@ -144,7 +146,7 @@ class CIPSGenerator(Generator):
         self.mixing_probability = mixing_probability
         self.curved = surface_of(surface, turns)
         self.surface, self.period = self.curved.name, self.curved.period
-        self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
+        self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier, classes=classes)
         self.encoding = positional_encoding(resolution, width, fourier, embedding, embedding_lookup, self.curved)
 
         pairs = halvings(resolution) + 1  # log2(R) - 1

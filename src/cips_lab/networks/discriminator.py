@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
+from cips_lab.networks.projection import ClassProjection, check_label
 from cips_lab.networks.resample import blur
 from cips_lab.networks.size import check_native, halvings, sides, size_of
 
@@ -81,6 +82,7 @@ class ResidualDiscriminator(nn.Module):
         group_size: of the minibatch standard deviation; 0 or 1 leaves that channel zero.
         told: what it is told of each image beside its colours, in channels of their own: ``none``; ``where``: the
             coordinates of its pixels; ``where_and_scale``: also how fine the frame is that it was cut from.
+        classes: of images; 0: none (see `ClassProjection`).
     """
 
     fade: Tensor
@@ -92,6 +94,7 @@ class ResidualDiscriminator(nn.Module):
         channel_max: int = 512,
         group_size: int = 4,
         told: Told = "none",
+        classes: int = 0,
     ) -> None:
         super().__init__()
         check_native(resolution, "ResidualDiscriminator: ")
@@ -107,7 +110,9 @@ class ResidualDiscriminator(nn.Module):
         last = channels[-1]
         self.final_conv = EqualizedConv2d(last + 1, last, 3, padding=1)
         self.final_linear = EqualizedLinear(last * math.prod(side >> len(self.blocks) for side in self.size), last)
-        self.logit = EqualizedLinear(last, 1)
+        self.logit = EqualizedLinear(last, last if classes else 1)
+        self.classes = classes
+        self.projection = ClassProjection(classes, last) if classes else None
         # Of a discriminator that has grown (`grow`): what the smaller one saw pictures with, and the share of the rest.
         self.faded: EqualizedConv2d | None = None
         self.new_blocks = 0
@@ -127,16 +132,18 @@ class ResidualDiscriminator(nn.Module):
         self.new_blocks = blocks
         self.register_buffer("fade", torch.zeros(()), persistent=False)
 
-    def forward(self, images: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, told: Tensor | None = None, label: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] in about [-1, 1], any B -> logits [B, 1]; above 0 means "real".
 
         Args:
             images: of its own size.
             told: [1 or B, 2 or 3, H, W]: what it is told of them, where its option `told` says so.
+            label: [B, classes]: their classes as one-hot rows.
 
         Raises:
             ValueError: the images have another size, or it is told more or less than it was built for.
         """
+        check_label(label, self.classes, len(images))
         if images.shape[1:] != (3, *self.size):
             height, width = self.size
             raise ValueError(
@@ -159,4 +166,5 @@ class ResidualDiscriminator(nn.Module):
         x = minibatch_stddev(x, self.group_size)
         x = conv_lrelu(self.final_conv, x)
         x = scaled_leaky_relu(self.final_linear(x.flatten(1)))
-        return self.logit(x)
+        x = self.logit(x)
+        return x if self.projection is None or label is None else self.projection(x, label)

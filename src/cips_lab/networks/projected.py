@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cips_lab.networks.equalized import LRELU_GAIN, LRELU_SLOPE
+from cips_lab.networks.projection import ClassProjection, check_label
 from cips_lab.networks.size import check_native, sides, size_of
 
 Mixing = Literal["none", "channels", "scales"]
@@ -87,9 +88,10 @@ class Head(nn.Module):
         in_channels: of the map.
         size: its (height, width).
         channels: of what the head makes of it.
+        classes: of images; 0: none (see `ClassProjection`).
     """
 
-    def __init__(self, in_channels: int, size: tuple[int, int], channels: int) -> None:
+    def __init__(self, in_channels: int, size: tuple[int, int], channels: int, classes: int = 0) -> None:
         super().__init__()
         height, width = size
         halved: list[nn.Module] = []
@@ -102,13 +104,15 @@ class Head(nn.Module):
             in_channels = channels
         self.halved = nn.ModuleList(halved)
         self.norms = nn.ModuleList(nn.GroupNorm(channels // GROUP, channels) for _ in halved)
-        self.logit = SpectralConv2d(channels, 1, min(SMALLEST, height, width))
+        self.logit = SpectralConv2d(channels, channels if classes else 1, min(SMALLEST, height, width))
+        self.projection = ClassProjection(classes, channels) if classes else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in, h, w] -> logits [B, 1]: the mean over places where there are several."""
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """[B, in, h, w], and classes [B, classes] -> logits [B, 1]: the mean over places where there are several."""
         for conv, norm in zip(self.halved, self.norms, strict=True):
             x = F.leaky_relu(norm(conv(x)), LRELU_SLOPE) * LRELU_GAIN
-        return self.logit(x).mean(dim=(2, 3))
+        x = self.logit(x).mean(dim=(2, 3))
+        return x if self.projection is None or label is None else self.projection(x, label)
 
 
 def seen_size(resolution: int | Sequence[int], input_size: int, coarsest: int) -> tuple[int, int]:
@@ -140,6 +144,7 @@ class ProjectedDiscriminator(nn.Module):
         channels: of the finest mixed map; each coarser one has twice as many.
         head_channels: of every head, a multiple of 8.
         mixing: random convolutions across ``channels`` only, across ``scales`` too, or ``none``.
+        classes: of images; 0: none.
 
     Raises:
         ValueError: an option is out of its range; the message names it.
@@ -155,6 +160,7 @@ class ProjectedDiscriminator(nn.Module):
         channels: int = 64,
         head_channels: int = 64,
         mixing: Mixing = "scales",
+        classes: int = 0,
     ) -> None:
         super().__init__()
         check_native(resolution, "ProjectedDiscriminator: ")
@@ -175,9 +181,10 @@ class ProjectedDiscriminator(nn.Module):
         if mixing == "scales":
             for i in range(count - 1):
                 self.register_buffer(f"across_scales_{i}", random_convolution(mixed[i + 1], mixed[i], 3))
+        height, width = (side // features.stride for side in self.seen)
+        self.classes = classes
         self.heads = nn.ModuleList(
-            Head(depth, (self.seen[0] // features.stride >> i, self.seen[1] // features.stride >> i), head_channels)
-            for i, depth in enumerate(mixed)
+            Head(depth, (height >> i, width >> i), head_channels, classes) for i, depth in enumerate(mixed)
         )
 
     @property
@@ -212,19 +219,20 @@ class ProjectedDiscriminator(nn.Module):
             maps[i] = (maps[i] + across) * math.sqrt(0.5)
         return maps
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] in about [-1, 1] -> logits [B, heads]; above 0 means "real".
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] in about [-1, 1], and classes [B, classes] -> logits [B, heads]; above 0 means "real".
 
         Raises:
-            ValueError: the images have another size.
+            ValueError: the images have another size; there are classes or none, and it was built otherwise.
         """
+        check_label(label, self.classes, len(images))
         if images.shape[1:] != (3, *self.size):
             height, width = self.size
             raise ValueError(
                 f"the discriminator was built for images [B, 3, {height}, {width}], not {list(images.shape)}"
             )
         maps = self.projected(images.contiguous(memory_format=torch.channels_last))
-        return torch.cat([head(x) for head, x in zip(self.heads, maps, strict=True)], dim=1)
+        return torch.cat([head(x, label) for head, x in zip(self.heads, maps, strict=True)], dim=1)
 
 
 def random_convolution(in_channels: int, out_channels: int, kernel_size: int) -> Tensor:

@@ -152,6 +152,7 @@ class StyleGAN2Generator(Generator):
         noise: add per-pixel noise after each convolution: a hash of pixel, layer and `noise_seed`, with no state.
         mixing_probability: share of the training samples that get two styles (see `Generator.training_styles`); 0 as
             in CIPS's recipe, 0.9 in StyleGAN2's.
+        classes: of pictures; 0: none (see `MappingNetwork`).
 
     Attributes:
         num_layers: styles that one image takes, ``2 log2(R) - 2``; layer i of the convolutions takes style i, and
@@ -174,6 +175,7 @@ class StyleGAN2Generator(Generator):
         mapping_lr_multiplier: float = 0.01,
         noise: bool = True,
         mixing_probability: float = 0.0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         check_native(resolution, "StyleGAN2Generator: ")
@@ -188,7 +190,7 @@ class StyleGAN2Generator(Generator):
         channels = [max(1, min(channel_max, channel_base // size)) for size in sizes]
         self.num_layers = 2 * len(sizes)
 
-        self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier)
+        self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier, classes=classes)
         self.constant = nn.Parameter(torch.randn(1, channels[0], *self.first_size))
         self.layers = nn.ModuleList([StyledLayer(channels[0], channels[0], w_dim, upsample=False, noise=noise)])
         for a, b in pairwise(channels):

@@ -55,7 +55,7 @@ def costs_of_rehearsal(gan: "Rehearsal", iteration: "Iteration") -> Costs:
     return Costs(
         generator_parameters=sum(p.numel() for p in generator.parameters()),
         discriminator_parameters=sum(p.numel() for p in discriminator.parameters()),
-        synthesis_flops=gan.forward_flops(generator, (generator.z_dim,)),
+        synthesis_flops=gan.forward_flops(generator, (generator.z_dim + generator.mapping.classes,)),
         judging_flops=gan.judging_flops(),
         training_flops=sum(iteration.flops_per_image(gan.share, gan.r1_interval).values()),
     )

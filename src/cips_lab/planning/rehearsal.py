@@ -21,11 +21,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cips_lab.configuration import build
 from cips_lab.data.dataset import to_device_range
+from cips_lab.data.labels import Batch, parts_of
 from cips_lab.networks.discriminator import TOLD_CHANNELS
 from cips_lab.networks.tiling import Tile, keep_bytes
 from cips_lab.planning.meters import FlopCounter, MemoryTracker
 from cips_lab.processes.reducer import GradientReducer
-from cips_lab.training.gan import GAN, Batch
+from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard
 from cips_lab.training.views import DRAWS, cut
 
@@ -136,7 +137,11 @@ class Rehearsal(GAN):
         self.images_seen = 0  # a moment with R1
         windowed = self.view.reads_originals
         pictures = torch.zeros(self.share, 3, *(self.view.sides if windowed else self.view.frame), dtype=torch.uint8)
-        batch = (pictures, torch.ones(self.share, 5, dtype=torch.int64)) if windowed else pictures
+        batch = [pictures]
+        if windowed:
+            batch.append(torch.ones(self.share, 5, dtype=torch.int64))
+        if self.generator.mapping.classes:
+            batch.append(torch.zeros(self.share, dtype=torch.int64))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             self.training_step(batch, 0)
         rehearsed = min(self.passes, self.REHEARSED)
@@ -182,7 +187,9 @@ class Rehearsal(GAN):
         with torch.no_grad():
             image = torch.zeros(1, 3, *self.view.sides)
             told = torch.zeros(1, channels, *self.view.sides)
-            self.discriminator(image, *([told] if channels else []))
+            classes = self.generator.mapping.classes
+            of = {"label": torch.zeros(1, classes)} if classes else {}
+            self.discriminator(image, *([told] if channels else []), **of)
         return self.counter.total - before
 
     @property
@@ -197,11 +204,12 @@ class Rehearsal(GAN):
 
     def prepare_real(self, batch: Batch) -> Tensor:
         """The whole share is held, of which the passes that are rehearsed take theirs."""
-        pictures, windows = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
+        pictures, windows, label = parts_of(batch, self.generator.mapping.classes)
         real = to_device_range(pictures, torch.zeros(len(pictures), dtype=torch.bool))
         rehearsed = self.batch_size // self.trainer.world_size
         draws = torch.zeros(rehearsed, DRAWS, dtype=torch.float64)
         self.shown = self.view.shown(draws, None if windows is None else windows[:rehearsed])
+        self.shown = self.shown._replace(label=None if label is None else label[:rehearsed])
         self.tracker.label("images", (pictures, real))
         seen = real[:rehearsed]
         return seen if self.shown.windows is None else cut(seen, self.shown.windows, self.view.sides)

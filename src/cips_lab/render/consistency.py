@@ -15,7 +15,6 @@ from cips_lab.data.dataset import FixedSizeDataset
 from cips_lab.errors import UserError
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
-from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.processes.collectives import gather, mine, rank
 from cips_lab.render.scene import whole_turn
 
@@ -60,8 +59,7 @@ def measured(names: list[str], count: int, device: torch.device, measure: Callab
 
 def of_generator(generator: Generator, seed: int, device: torch.device, truncation: float) -> Tensor:
     """All measures of a seed's picture, float64 [K]."""
-    z = latents_of_seeds([seed], generator.z_dim).to(device)
-    w = generator.truncate(generator.mapping(z), truncation)
+    w = generator.truncate(generator.mapping(generator.mapping.latents([seed])), truncation)
     native, turn, found = generator.synthesize_native(w).clamp(-1, 1), whole_turn(generator, device), []
     for times in FINER:
         finer = generator.render(w, subdivided(generator.size, times, device)).clamp(-1, 1)

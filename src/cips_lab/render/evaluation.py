@@ -12,6 +12,7 @@ from cips_lab.configuration import build
 from cips_lab.data.base import BaseDataModule, Split
 from cips_lab.data.datamodule import ImageDataModule
 from cips_lab.data.dataset import ArrayDataset, FixedSizeDataset, ImageDataset
+from cips_lab.data.labels import Classes
 from cips_lab.data.sources import open_source
 from cips_lab.data.windows import Originals
 from cips_lab.errors import UserError
@@ -108,6 +109,7 @@ class Evaluation:
     patches: Patches | None = None
     pictures: PictureSet | None = None
     held_out: PictureSet | None = None
+    classes: Classes | None = None
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
@@ -158,6 +160,13 @@ class Evaluation:
         if found is None:
             raise UserError("split=test: this data set has no held-out pictures; set data.test_path, or split=train")
         self.pictures, self.patches = self._shown(data, split, found, size)
+        self.classes = data.classes(split) if self.patches is None else None
+        by_class = [one.key for one in self.evaluator.chosen if one.metric.of_classes]
+        known = self.subject.generator is not None and self.subject.generator.mapping.classes and self.classes
+        if by_class and not known and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(
+                f"{', '.join(by_class)}: left out, for it needs a generator of classes and real pictures that have them"
+            )
         wanting = [one.key for one in self.evaluator.chosen if one.metric.of_held_out]
         if wanting and split == "train" and data.test_dataset is not None:
             self.held_out, _ = self._shown(data, "test", data.test_dataset, size)
@@ -196,7 +205,7 @@ class Evaluation:
         cfg, evaluator, subject = self.cfg, self.evaluator.to(device), self.subject
         if self.real is None:
             assert self.pictures is not None
-            self.real = evaluator.reference(self.pictures)
+            self.real = evaluator.reference(self.pictures).with_classes(self.classes)
         held_out = None if self.held_out is None else evaluator.held_out(self.held_out)
         if subject.pictures is not None:
             shown = subject.pictures if self.patches is None else self.patches.of(subject.pictures)
@@ -205,7 +214,8 @@ class Evaluation:
             generator = subject.generator.to(device)
             places = None if self.patches is None else self.patches.places
             made = samples(generator, evaluator.batches(), device, cfg.truncation, cfg.resolution, places)
-            results = evaluator.evaluate(made, self.real, held_out=held_out)
+            labels = generator.mapping.classes_of(range(evaluator.num_samples))
+            results = evaluator.evaluate(made, self.real, held_out=held_out, labels=labels)
         if self.patches is not None:
             results = of_patches(results)
         if cfg.consistency is not None:

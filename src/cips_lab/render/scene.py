@@ -13,7 +13,6 @@ from torch import Tensor
 from cips_lab.errors import UserError
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
-from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.networks.size import Size
 from cips_lab.networks.surface import turn_grid
 from cips_lab.networks.tiling import Tile
@@ -147,7 +146,7 @@ def samples(
     for numbers in batches:
         if failure is None:
             seeds = numbers.tolist()
-            z = latents_of_seeds(seeds, generator.z_dim).to(device)
+            z = generator.mapping.latents(seeds)
             try:
                 if places is None and generator.period is None:
                     yield quantize(draw(generator, z, truncation, grid), seeds)

@@ -16,7 +16,6 @@ from cips_lab.files.whole import sha256_of
 from cips_lab.interop.native import generator_file, load_generator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
-from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.networks.size import Size
 from cips_lab.networks.surface import turn_region
 from cips_lab.render.blending import blended_styles, render_blended, styles_around
@@ -44,6 +43,14 @@ def on_device(generator: Generator, device: str) -> Generator:
         raise UserError(f"device={device}: {first_line(error)}") from None
 
 
+def check_class(generator: Generator, label: int | None) -> None:
+    """Raise `UserError` for a class that a generator has not."""
+    try:
+        generator.mapping.latents([0], label)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
 class Synthesis:
     """What a composed ``conf/synthesize.yaml`` asks for, looked at as far as that is possible without work.
 
@@ -67,6 +74,7 @@ class Synthesis:
         self.mix = None if cfg.mix is None else parse_mix(str(cfg.mix))
         if self.mix is not None:
             check_mix(self.mix, self.generator)
+        check_class(self.generator, cfg["class"])
         self.height, self.width = parse_size(cfg.resolution, self._native_size())
         if cfg.turn is not None:
             self.region = self._turned()
@@ -134,9 +142,13 @@ class Synthesis:
             raise UserError(f"ckpt={self.source}: {error}") from None
         return f"{len(self.seeds)} picture(s) of {self.height} x {self.width} in {self.output}"
 
+    def _latents(self, seeds: list[int]) -> Tensor:
+        """Of the class that is asked for, or of each seed's own."""
+        return self.generator.mapping.latents(seeds, self.cfg["class"])
+
     def _styles(self, seeds: list[int]) -> Tensor:
         """[B, w_dim], truncated."""
-        z = latents_of_seeds(seeds, self.generator.z_dim).to(self.device)
+        z = self._latents(seeds)
         return self.generator.truncate(self.generator.mapping(z), float(self.cfg.truncation))
 
     def _grid(self) -> Tensor:
@@ -192,7 +204,7 @@ class Synthesis:
         ) as bar:
             for first in range(0, len(self.seeds), cfg.batch):
                 seeds = self.seeds[first : first + cfg.batch]
-                z = latents_of_seeds(seeds, self.generator.z_dim).to(self.device)
+                z = self._latents(seeds)
                 yield to_uint8(draw(self.generator, z, cfg.truncation, grid, cfg.tile), seeds)
                 bar.update(len(seeds))
 
@@ -212,11 +224,13 @@ class Synthesis:
     def _stream(self) -> None:
         truncation, region = float(self.cfg.truncation), list(self.region)
         identity = {"generator": sha256_of(self.source), "truncation": truncation, "region": region}
+        if self.cfg["class"] is not None:
+            identity["class"] = self.cfg["class"]
         files = [self.output / f"seed{seed:06d}.tif" if self.into_folder else self.output for seed in self.seeds]
         pictures = [
             StreamedPicture(file, self.height, self.width, identity | {"seed": seed})
             for file, seed in zip(files, self.seeds, strict=True)
         ]
-        generator, z = self.generator, latents_of_seeds(self.seeds, self.generator.z_dim)
-        styles = (generator.truncate(generator.mapping(latent[None].to(self.device)), truncation) for latent in z)
+        generator, z = self.generator, self._latents(self.seeds)
+        styles = (generator.truncate(generator.mapping(latent[None]), truncation) for latent in z)
         stream_pictures(generator, styles, pictures, self.region, self.cfg.tile)

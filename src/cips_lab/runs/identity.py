@@ -112,6 +112,7 @@ BEFORE: Flat = {
     "view._target_": "cips_lab.training.views.Full",
     "view.fade_kimg": 50,
     "discriminator.told": "none",
+    "discriminator.classes": 0,
     "objective.loss": "logistic",
     "augment._target_": "cips_lab.training.augment.Augment",
     "objective.r2_weight": 0.0,
@@ -122,7 +123,10 @@ BEFORE_OF: dict[str, Flat] = {
         "generator.surface": "plane",
         "generator.turns": 6,
         "generator.mixing_probability": 0.0,
+        "generator.classes": 0,
     },
+    "cips_lab.networks.stylegan2.StyleGAN2Generator": {"generator.classes": 0},
+    "cips_lab.data.datamodule.AvatarsDataModule": {"data.classes_by": None},
     "cips_lab.data.datamodule.BlueMarbleDataModule": {"data.map": "blue_marble", "data.span": None},
 }
 # Of the data, what is not the set of real pictures that a generator is compared with.

@@ -4,7 +4,7 @@ Nothing is drawn from a running stream, so there is no state to save: a resumed 
 would have, and N processes draw what one would have, each keeping its share.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import torch
@@ -35,6 +35,13 @@ class Latents:
     noise_seed: Tensor
     z_mixed: Tensor
     crossover: Tensor  # [b] in [0, 1): the share of layers that keep the first style
+
+    def of(self, label: Tensor | None) -> "Latents":
+        """With the classes of their samples, one-hot rows [b, classes], behind both latents; None: there are none."""
+        if label is None:
+            return self
+        z, z_mixed = (torch.cat([x, label.to(x)], dim=1) for x in (self.z, self.z_mixed))
+        return replace(self, z=z, z_mixed=z_mixed)
 
 
 def stream(seed: int, purpose: str, images_seen: int) -> torch.Generator:

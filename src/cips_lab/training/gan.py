@@ -5,7 +5,7 @@ and that clock (`draws`), so neither the number of processes, nor micro-batches,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cips_lab.data.dataset import to_device_range
+from cips_lab.data.labels import Batch, parts_of
 from cips_lab.data.windows import WindowsOf
 from cips_lab.errors import NonFinite
 from cips_lab.networks.generator import Generator
@@ -27,17 +28,12 @@ from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, sh
 from cips_lab.training.guard import Guard, poisoned, seed_after
 from cips_lab.training.incident import report
 from cips_lab.training.judging import Judge, Look, in_precision
-from cips_lab.training.losses import (
-    ADVERSARIAL,
-    discriminator_loss,
-    generator_loss,
-)
+from cips_lab.training.losses import ADVERSARIAL, discriminator_loss, generator_loss
 from cips_lab.training.objective import Objective
 from cips_lab.training.retracing import incident_of
 from cips_lab.training.views import AnyResolution, Full, Shown, View, WindowReader, cut, draw
 
 Networks = Literal["both", "generator", "discriminator"]
-Batch = Tensor | Sequence[Tensor]  # real pictures; or these and the windows that they were seen through
 CHECKPOINT_KEY = "cips_lab"
 
 
@@ -139,6 +135,7 @@ class GAN(pl.LightningModule):
             world_size=world,
             images_seen=self.images_seen,
             windows=self._windows(),
+            labelled=self.generator.mapping.classes > 0,
         )
 
     def _windows(self) -> WindowsOf | None:
@@ -170,8 +167,8 @@ class GAN(pl.LightningModule):
         w_mean = self.generator_step(real, optimizer_g)
         lost = self.guard.lost_phase()
         if lost is not None:
-            pictures, folder = batch if isinstance(batch, Tensor) else batch[0], Path(self.trainer.default_root_dir)
-            raise NonFinite(report(incident_of(self, lost, batch), folder, pictures, self.global_rank))
+            folder = Path(self.trainer.default_root_dir)
+            raise NonFinite(report(incident_of(self, lost, batch), folder, batch, self.global_rank))
         self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
         self.augment.end(self.batch_size)
@@ -304,16 +301,16 @@ class GAN(pl.LightningModule):
 
     def prepare_real(self, batch: Batch) -> Tensor:
         """uint8 -> [-1, 1] on the device, each image mirrored or not as the whole batch's draw says, and cut to what is
-        shown; which is noted for the fake ones.
+        shown; which is noted for the fake ones, which are also of the same classes.
         """
-        pictures, windows = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
+        pictures, windows, label = parts_of(batch, self.generator.mapping.classes)
         share = Share(self.global_rank, self.trainer.world_size)
         flips = torch.zeros(self.batch_size, dtype=torch.bool)
         if self.flip:
             flips = draw_flips(self.draw_seed, self.images_seen, self.batch_size)
         real = to_device_range(pictures, share.of(flips).to(pictures.device))
         draws = share.of(draw(self.draw_seed, self.images_seen, self.batch_size)).to(pictures.device)
-        self.shown = self.view.shown(draws, windows)
+        self.shown = self.view.shown(draws, windows)._replace(label=label)
         if getattr(self.discriminator, "faded", None) is not None:  # it has grown
             self.discriminator.fade.fill_(self.view.fade(self.images_seen))  # type: ignore[operator]
         return real if self.shown.windows is None else cut(real, self.shown.windows, self.view.sides)
@@ -326,7 +323,10 @@ class GAN(pl.LightningModule):
 
     def _latents(self, purpose: str, shares: list[Share]) -> list[Latents]:
         latents = draw_latents(self.draw_seed, purpose, self.images_seen, self.batch_size, self.generator.z_dim)
-        return [share_of(latents, share, self.device) for share in shares]
+        return [
+            share_of(latents, share, self.device).of(self.shown.part(i, len(shares)).label)
+            for i, share in enumerate(shares)
+        ]
 
     def _record(self, name: str, value: Tensor, index: int) -> None:
         """Sum over micro-batches; the reader divides."""

@@ -51,18 +51,23 @@ class Judge:
     def logits(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
         """[b, 1]."""
         with in_precision(self.mixed, images.device):
-            return self._forward(look(images), *shown.telling(self.told))
+            return self._with(self._forward, shown)(look(images), *shown.telling(self.told))
 
     def penalty(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
         """E |grad D|^2 by the pictures before they are changed."""
-        return r1_penalty(self._seeing(look), images, *shown.telling(self.told))
+        return r1_penalty(self._seeing(look, shown), images, *shown.telling(self.told))
 
     def logits_and_penalty(self, images: Tensor, shown: Shown, look: Look) -> tuple[Tensor, Tensor]:
         """Both, of one pass."""
-        return judged_with_penalty(self._seeing(look), images, *shown.telling(self.told))
+        return judged_with_penalty(self._seeing(look, shown), images, *shown.telling(self.told))
 
-    def _seeing(self, look: Look) -> Callable[..., Tensor]:
-        return lambda images, *told: self.discriminator(look(images), *told)
+    def _seeing(self, look: Look, shown: Shown) -> Callable[..., Tensor]:
+        asked = self._with(self.discriminator, shown)
+        return lambda images, *told: asked(look(images), *told)
+
+    @staticmethod
+    def _with(asked: Callable[..., Tensor], shown: Shown) -> Callable[..., Tensor]:
+        return asked if shown.label is None else partial(asked, label=shown.label)
 
 
 def in_precision(mixed: bool, device: torch.device) -> AbstractContextManager[object]:

@@ -34,12 +34,14 @@ class Shown(NamedTuple):
         windows: int64 [B, 5] what is cut from their real pictures; None: these are shown as they are read.
         place: [1 or B, h, w, 2] within the frame, for a discriminator that is told.
         scale: [1 or B] how many times finer than the native grid, as a power of two.
+        label: [B, classes] the classes, as one-hot rows; None: there are none.
     """
 
     coords: Tensor | None
     windows: Tensor | None
     place: Tensor
     scale: Tensor
+    label: Tensor | None = None
 
     def part(self, index: int, count: int) -> "Shown":
         """Samples index, index + count, ... of them."""
@@ -52,6 +54,7 @@ class Shown(NamedTuple):
             None if self.windows is None else self.windows[index::count],
             cut(self.place),
             cut(self.scale),
+            None if self.label is None else self.label[index::count],
         )
 
     def telling(self, told: str) -> tuple[Tensor, ...]:

@@ -22,7 +22,6 @@ from cips_lab.analysis.subject import Subject
 from cips_lab.metrics.collect import home_of
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.generator import Generator
-from cips_lab.networks.mapping import latents_of_seeds
 from cips_lab.processes.collectives import mine, total
 from cips_lab.render.pictures import quantize
 
@@ -136,7 +135,9 @@ def pictures_between(generator: Generator, way: str, a: Tensor, b: Tensor, t: Te
     space, between = SPACES[way]
     if space == "w":
         return quantize(generator.synthesize_native(between(generator.mapping(a), generator.mapping(b), place)))
-    return quantize(generator.synthesize_native(generator.mapping(between(a, b, place))))
+    here, there = (x.split([generator.z_dim, generator.mapping.classes], dim=1) for x in (a, b))
+    latents = torch.cat([between(here[0], there[0], place), lerp(here[1], there[1], place)], dim=1)  # and classes
+    return quantize(generator.synthesize_native(generator.mapping(latents)))
 
 
 def compute(study: Study) -> list[Interpolation]:
@@ -147,7 +148,7 @@ def compute(study: Study) -> list[Interpolation]:
     found = []
     for subject in study.subjects:
         generator = subject.generator
-        a, b = latents_of_seeds(seeds, generator.z_dim).to(study.device).split(1)
+        a, b = generator.mapping.latents(seeds).split(1)
         lines = {way: pictures_between(generator, way, a, b, places).cpu() for way in WAYS}
         film = torch.cat([pictures_between(generator, LINEAR_W, a, b, t).cpu() for t in there_and_back.split(8)])
         lengths = {way: path_length_of(study, subject, way) for way in WAYS}
@@ -157,10 +158,10 @@ def compute(study: Study) -> list[Interpolation]:
 
 def path_length_of(study: Study, subject: Subject, way: str) -> float:
     """A model's, by the study's judge, over `paths_of` paths."""
-    z_dim = subject.generator.z_dim
+    latents = subject.generator.mapping.latents
 
     def features(numbers: Tensor, t: Tensor) -> Tensor:
-        a, b = (latents_of_seeds((2 * numbers + end).tolist(), z_dim).to(study.device) for end in (0, 1))
+        a, b = (latents((2 * numbers + end).tolist()) for end in (0, 1))
         return study.judge(pictures_between(subject.generator, way, a, b, t.to(study.device))).features
 
     return path_length(features, paths_of(study), EPSILON, study.batch, home_of(study.device))

@@ -14,6 +14,7 @@ from typing import IO, TypeVar
 from PIL import Image
 
 from cips_lab.data.decode import check, decode, extensions, reason
+from cips_lab.data.labels import Classes
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 
@@ -70,6 +71,14 @@ class ImageSource(ABC):
     @abstractmethod
     def location(self) -> str:
         """Where the collection is, as a full path or a name."""
+
+    def classes(self) -> Classes | None:
+        """Of which class each picture is; None where the collection does not say.
+
+        Raises:
+            UserError: what it says cannot be read.
+        """
+        return None
 
     def fingerprint(self) -> str:
         """Hexadecimal digits that change when any picture or their order changes; here from every byte."""

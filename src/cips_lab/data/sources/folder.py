@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from cips_lab.data.identity import identity
+from cips_lab.data.labels import LABELS, Classes, classes_by_folder, classes_by_list
 from cips_lab.data.sources.base import ImageSource, endings, files_left_out, full_path, sort_out
 from cips_lab.data.sources.foreign import what_else
 from cips_lab.errors import UserError
@@ -55,6 +56,13 @@ class FolderSource(ImageSource):
     @property
     def location(self) -> str:
         return printable(self.path)
+
+    def classes(self) -> Classes | None:
+        """What a `dataset.json` in it says, else by the uppermost folders, where there are two."""
+        listed = self.path / LABELS
+        if listed.is_file():
+            return classes_by_list(listed.read_bytes(), self.files, printable(listed))
+        return classes_by_folder(self.files)
 
     def fingerprint(self) -> str:
         """From names, sizes and modification times: no picture is read, and a million take seconds."""

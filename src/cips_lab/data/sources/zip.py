@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any
 
+from cips_lab.data.labels import LABELS, Classes, classes_by_folder, classes_by_list
 from cips_lab.data.sources import archive
 from cips_lab.data.sources.base import ImageSource, endings, files_left_out, full_path, sort_out
 from cips_lab.errors import UserError
@@ -14,7 +15,7 @@ from cips_lab.files.names import printable
 
 
 class ZipSource(ImageSource):
-    """The pictures of a zip, such as StyleGAN's (`00000/img00000000.png`, ...; labels in `dataset.json` are ignored).
+    """The pictures of a zip, such as StyleGAN's (`00000/img00000000.png`, ...; classes in `dataset.json`).
 
     The archive is opened once per process: a file offset shared with a forked or unpickled copy would mix up reads.
     Source: https://github.com/NVlabs/stylegan3/blob/main/dataset_tool.py. Stored or deflated entries.
@@ -63,6 +64,14 @@ class ZipSource(ImageSource):
     @property
     def location(self) -> str:
         return printable(self.path)
+
+    def classes(self) -> Classes | None:
+        """What its `dataset.json` says; where it has none, by the uppermost folders, if there are two."""
+        with zipfile.ZipFile(self.path) as opened:
+            if LABELS not in opened.namelist():
+                return classes_by_folder(self.entries)
+            content = archive.read_entry(opened, LABELS)
+        return classes_by_list(content, self.entries, f"{self.location}/{LABELS}")
 
     def fingerprint(self) -> str:
         """From names, sizes and checksums in the zip's table of contents: no picture is read."""
