@@ -55,6 +55,32 @@ def test_the_scale_of_the_frequencies() -> None:
     assert finer.weight.requires_grad
 
 
+@pytest.mark.parametrize("features", [6, 7])
+@torch.no_grad()
+def test_pairs_are_sine_and_cosine_of_the_same_wave(features: int) -> None:
+    torch.manual_seed(0)
+    fourier = FourierFeatures(features, waves="pairs")
+    coords = torch.randn(5, 2)
+    angles = coords @ fourier.weight.T + fourier.bias
+    expected = torch.cat([torch.sin(angles), torch.sin(angles + math.pi / 2)], dim=1)
+    assert fourier(coords).shape == (5, features)
+    torch.testing.assert_close(fourier(coords), expected[:, :features], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_two_factors_move_a_wave_of_a_pair() -> None:
+    """What modulation does with a pair, and cannot do with a sine: a sin(x) + b cos(x) is sin(x + phase)."""
+    fourier = FourierFeatures(2, waves="pairs")
+    coords, phase = torch.randn(9, 2), 0.7
+    moved = fourier(coords) @ torch.tensor([math.cos(phase), math.sin(phase)])
+    torch.testing.assert_close(moved, torch.sin((coords @ fourier.weight.T + fourier.bias)[:, 0] + phase))
+
+
+def test_unknown_waves() -> None:
+    with pytest.raises(ValueError, match=r"fourier\.waves must be sine or pairs"):
+        FourierFeatures(4, waves="cosine")  # type: ignore[arg-type]
+
+
 def test_an_unknown_initialisation() -> None:
     with pytest.raises(ValueError, match=r"fourier\.initialization"):
         FourierFeatures(4, "normal")

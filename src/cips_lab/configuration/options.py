@@ -78,6 +78,7 @@ MODEL: Options = {
     "model.mapping_lr_multiplier": POSITIVE,
     "model.fourier_features": COUNT.or_null("as many as the generator is wide"),
     "model.fourier_scale": POSITIVE,
+    "model.fourier_waves": one_of("sine", "pairs"),
     "model.embedding_features": COUNT.or_null("as many as the generator is wide"),
     "model.embedding_std": NOT_NEGATIVE,
     "model.embedding_lr_multiplier": POSITIVE,

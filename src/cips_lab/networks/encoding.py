@@ -74,6 +74,8 @@ class FourierFeatures(EncodingPart):
         initialization: ``uniform``: B uniform in +-sqrt(9/2), b as PyTorch's linear layers (the released code).
             ``siren``: the first layer of SIREN (Sitzmann et al. 2020): frequencies omega_0 = 30 times uniform in +-1/2.
         scale: factor on the initial frequencies; above 1 the first pictures have finer structure.
+        waves: ``sine`` of as many frequencies (the paper); ``pairs``: sine and cosine of half as many (Tancik et al.
+            2020, equation 5): a style then moves waves, and textures of two pictures lie at different places.
         surface: where the coordinates lie.
     """
 
@@ -82,13 +84,16 @@ class FourierFeatures(EncodingPart):
         features: int,
         initialization: Literal["uniform", "siren"] = "uniform",
         scale: float = 1.0,
+        waves: Literal["sine", "pairs"] = "sine",
         surface: Surface = PLANE,
     ) -> None:
         super().__init__()
-        self.features = features
-        self.surface = surface
-        self.weight = nn.Parameter(torch.empty(features, surface.dimensions))
-        self.bias = nn.Parameter(torch.empty(features))
+        if waves not in ("sine", "pairs"):
+            raise ValueError(f"fourier.waves must be sine or pairs, not {waves!r}")
+        self.features, self.surface, self.waves = features, surface, waves
+        frequencies = features if waves == "sine" else -(-features // 2)
+        self.weight = nn.Parameter(torch.empty(frequencies, surface.dimensions))
+        self.bias = nn.Parameter(torch.empty(frequencies))
         if initialization == "uniform":
             nn.init.uniform_(self.weight, -math.sqrt(9 / 2), math.sqrt(9 / 2))
             nn.init.uniform_(self.bias, -1 / math.sqrt(2), 1 / math.sqrt(2))
@@ -97,8 +102,7 @@ class FourierFeatures(EncodingPart):
             nn.init.uniform_(self.bias, -30 / math.sqrt(2), 30 / math.sqrt(2))
         else:
             raise ValueError(f"fourier.initialization must be uniform or siren, not {initialization!r}")
-        with torch.no_grad():
-            self.weight.mul_(scale)
+        self.weight.data.mul_(scale)
 
     def inputs(self, native: bool) -> Inputs:
         return Inputs(shared=(self.weight, self.bias))
@@ -106,7 +110,8 @@ class FourierFeatures(EncodingPart):
     def encode(self, coords: Tensor, inputs: Inputs) -> Tensor:
         weight, bias = inputs.shared
         with torch.autocast(coords.device.type, enabled=False):
-            return torch.sin(F.linear(self.surface.points(coords), weight.float(), bias.float()))
+            x = F.linear(self.surface.points(coords), weight.float(), bias.float())
+            return torch.sin(x) if self.waves == "sine" else torch.cat([x.sin(), x.cos()], -1)[..., : self.features]
 
 
 class CoordinateEmbedding(EncodingPart):
@@ -154,8 +159,7 @@ class CoordinateEmbedding(EncodingPart):
         if frames is not None and (surface.turns is None or not 1 <= frames <= surface.turns):
             most = "a cylinder's, from 1 to generator.turns" if surface.turns is None else f"1 to {surface.turns}"
             raise ValueError(f"embedding.frames must be {most}, not {frames}")
-        self.features = features
-        self.surface = surface
+        self.features, self.surface = features, surface
         self.rows, width = sides(resolution)
         self.columns = width if surface.turns is None else (frames or surface.turns) * (width - 1)
         self.lookup = lookup
@@ -291,11 +295,12 @@ class PositionalEncoding(nn.Module):
 
 
 class FourierOptions(TypedDict, total=False):
-    """features: their number, None for the generator's width; initialization, scale: as `FourierFeatures`."""
+    """features: their number, None for the generator's width; the others: as `FourierFeatures`."""
 
     features: int | None
     initialization: Literal["uniform", "siren"]
     scale: float
+    waves: Literal["sine", "pairs"]
 
 
 class EmbeddingOptions(TypedDict, total=False):

@@ -154,6 +154,8 @@ def as_today(found: Flat) -> Flat:
     before = dict(BEFORE)
     if "resolution" in found:
         before |= {"view.size": found["resolution"]}
+    if "generator.fourier.features" in found:
+        before |= {"generator.fourier.waves": "sine"}
     if "generator.embedding.features" in found:
         before |= {"generator.embedding.frames": None}
     for target in (found.get("generator._target_"), found.get("data._target_")):
