@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from torch import Tensor
 
 from benchmarks import reference
 from benchmarks.evaluation import evaluations
@@ -30,6 +31,7 @@ from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import foveated_pixels, image_grid
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.planning.meters import FlopCounter
+from cips_lab.training.gan import Networks
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 
 Row = dict[str, Any]
@@ -100,9 +102,12 @@ def discriminator_part(resolution: int, batch: int, penalty: bool, plain: bool) 
 
 
 class Iteration:
-    """A training iteration of an experiment without its data: D step, R1 every 16th, G step, average."""
+    """A training iteration of an experiment without its data: D step, R1 every 16th, G step, average.
 
-    def __init__(self, experiment: str, overrides: list[str], plain: bool) -> None:
+    `mixed`: which networks are bfloat16 where `trainer.precision=bf16-mixed` makes them so; R1 is float32 always.
+    """
+
+    def __init__(self, experiment: str, overrides: list[str], plain: bool, mixed: Networks | None = None) -> None:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose("train", [f"experiment={experiment}", *overrides])
         torch.manual_seed(0)
@@ -121,8 +126,8 @@ class Iteration:
         else:
             self.optimizer_g = self.objective.generator_optimizer(self.generator)
             self.optimizer_d = self.objective.discriminator_optimizer(self.discriminator)
-            self.synthesize = self.generator.synthesize_native
-            self.discriminate = self.discriminator
+            self.synthesize = in_bfloat16(self.generator.synthesize_native, mixed in ("both", "generator"))
+            self.discriminate = in_bfloat16(self.discriminator, mixed in ("both", "discriminator"))
         self.real = torch.rand(self.batch_size, 3, cfg.resolution, cfg.resolution) * 2 - 1
         self.z = torch.randn(self.batch_size, self.generator.z_dim)
 
@@ -150,7 +155,7 @@ class Iteration:
 
     def r1(self) -> None:
         self.discriminator.requires_grad_(True)
-        r1_penalty(self.discriminate, self.real).backward()  # type: ignore[arg-type]
+        r1_penalty(self.discriminate, self.real).backward()
         self._step(self.optimizer_d)
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -159,9 +164,21 @@ class Iteration:
         self.optimizer_d.zero_grad(set_to_none=True)
 
 
-def iteration_part(experiment: str, overrides: list[str], phase: str, plain: bool) -> Part:
+def in_bfloat16(network: Callable[..., Tensor], mixed: bool) -> Callable[..., Tensor]:
+    """A network's forward pass in bfloat16 where it is `mixed`."""
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(x)
+
+    return forward if mixed else network
+
+
+def iteration_part(
+    experiment: str, overrides: list[str], phase: str, plain: bool, mixed: Networks | None = None
+) -> Part:
     """``main`` or ``r1`` of an iteration."""
-    part: Part = getattr(Iteration(experiment, overrides, plain), phase)
+    part: Part = getattr(Iteration(experiment, overrides, plain, mixed), phase)
     return part
 
 
@@ -339,6 +356,24 @@ def iteration(repeats: int) -> list[Row]:
     return rows
 
 
+def precision(repeats: int) -> list[Row]:
+    """The quickstart's iteration without R1 in bfloat16, beside float32: which network is faster with it, here."""
+    ways: dict[str, Networks | None] = {"float32": None, "generator": "generator", "discriminator": "discriminator"}
+    ways["both"] = "both"
+    setups = {name: partial(iteration_part, "quickstart", [], "main", False, mixed) for name, mixed in ways.items()}
+    seconds = timed(setups, {}, max(2, repeats))
+    return [
+        {
+            "row": f"quickstart, bf16-mixed, mixed={name}",
+            "seconds": seconds[name],
+            "reference_seconds": seconds["float32"],
+            "speedup": seconds["float32"] / seconds[name],
+        }
+        for name in ways
+        if name != "float32"
+    ]
+
+
 def beside(name: str, ours: dict[str, float], theirs: dict[str, float]) -> Row:
     """Two processes, by the seconds and the peak of memory of each."""
     return {
@@ -386,6 +421,7 @@ ROWS = {
     "whole_step": whole_step,
     "discriminator": discriminator,
     "iteration": iteration,
+    "precision": precision,
     "manifolds": manifolds,
     "evaluation": evaluation,
 }
