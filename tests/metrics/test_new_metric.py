@@ -195,7 +195,7 @@ def test_it_stands_in_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     usual = (
         "fd, kid, isc, precision, recall, density, coverage, swd, colour, spectrum_distance_durall, spectrum_distance"
     )
-    on_demand = "fd_inf, authpct, train_gap, cmmd"
+    on_demand = "fd_inf, intra_fd, authpct, train_gap, cmmd"
     assert f"of {usual}, {on_demand}, fd_mean, closeness; null: {usual}, fd_mean, closeness" in said
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -88,7 +88,7 @@ class Rehearsal(GAN):
             micro_batch=samples,
             guard=Guard("off"),  # fake tensors have no values to look at
             view=None if cfg.get("view") is None else build(cfg.view),
-            mixed=cfg.trainer.get("mixed", "both"),
+            mixed=OmegaConf.select(cfg, "trainer.mixed", default="both"),
         )
         self.precision = precision
         self.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]

@@ -62,6 +62,7 @@ TABLE = (
     Option("data.flip", RESULT),
     Option("data.map", RESULT),
     Option("data.span", RESULT),
+    Option("data.classes_by", RESULT),
     Option("data.unreadable", COURSE, "another picture in the place of one that cannot be decoded"),
     Option("data.test_path", MEASUREMENT, "held-out pictures give the floor alone"),
     Option("data.name", NOTHING),
@@ -130,7 +131,7 @@ BEFORE_OF: dict[str, Flat] = {
     "cips_lab.data.datamodule.BlueMarbleDataModule": {"data.map": "blue_marble", "data.span": None},
 }
 # Of the data, what is not the set of real pictures that a generator is compared with.
-NOT_THE_SET = ("data.flip", "data.resolution")
+NOT_THE_SET = ("data.flip", "data.resolution", "data.classes_by")
 
 
 @cache
