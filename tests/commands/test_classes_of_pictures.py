@@ -1,13 +1,15 @@
 """Training on classes through the commands: each class's pictures become its own."""
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Run
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 COLOURS = {"blue": (30, 40, 200), "green": (40, 180, 60), "red": (220, 40, 30)}
 SMALL = (
@@ -59,6 +61,18 @@ def test_each_class_gets_its_own_pictures(run: Run, tmp_path: Path) -> None:
     assert "class=3: this generator has classes 0 to 2" in wrong.stderr
     planned = run("plan", *SMALL)
     assert planned.returncode == 0, planned.stderr
+
+
+def test_a_list_of_classes_that_nobody_asks_for_is_not_read(run: Run, tmp_path: Path) -> None:
+    """Other tools write other things there, such as attributes."""
+    write_colours(tmp_path / "pictures", 4)
+    (tmp_path / "pictures/dataset.json").write_text('{"labels": [["blue/0.png", [0.5, 2]]]}', encoding="utf-8")
+    few = ("metrics.num_samples=8", "metrics.num_real=8", "metrics.names=[fd]")
+    evaluation = ("schedule.evaluate_kimg=0.016", "schedule.evaluate_samples=8", *few)
+    trained = run("train", *SMALL, "model.classes=0", *evaluation, "name=x", "schedule.total_kimg=0.016")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = run("evaluate", "ckpt=runs/x", "data.path=pictures", "metrics=efficientnet_lite0", *few, "trainer=cpu")
+    assert evaluated.returncode == 0, evaluated.stderr
 
 
 @pytest.mark.parametrize(

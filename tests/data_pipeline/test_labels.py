@@ -59,6 +59,14 @@ def test_a_list_says_more_than_folders(tmp_path: Path, archived: bool) -> None:
     assert classes_of(zipped(root) if archived else root) is None
 
 
+def test_a_zips_list_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
+    path = zipped(write(tmp_path / "pictures", FILES))
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr(LABELS, '{"labels": null}')
+    with pytest.raises(UserError, match=r"pictures\.zip/dataset\.json: cannot be unpacked \(compressed by method 12"):
+        classes_of(path)
+
+
 @pytest.mark.parametrize("files", [["a.png", "dogs/c.png"], ["cats/a.png"], ["a.png", "b.png"]])
 def test_no_classes(files: list[str]) -> None:
     assert classes_by_folder(files) is None

@@ -182,7 +182,7 @@ def test_a_batch_that_cannot_be_saved_does_not_hide_the_message(
 
 def test_one_that_does_not_come_again_is_said_to_be_nobodys(tmp_path: Path) -> None:
     incident = Incident("r1", 16, 2, 0, 0, 8, None, 6, [Finding(0, {"loss/r1": 0.5}, []), Finding(1, {}, [])])
-    saved = save(incident, tmp_path, torch.zeros(8, 3, 8, 8, dtype=torch.uint8), 0)
+    saved = save(incident, tmp_path, (torch.zeros(8, 3, 8, 8, dtype=torch.uint8), None, None), 0)
     assert "on no process when the step was repeated" in incident.message(saved)
     assert (tmp_path / "guard" / "kimg-00000.016-r1-0-process0.safetensors").exists()
 

@@ -136,7 +136,9 @@ class Evaluation(pl.Callback):
         data: BaseDataModule = trainer.datamodule  # type: ignore[attr-defined]
         evaluator = self.evaluator.to(gan.device)
         if self.real is None:
-            self.real = evaluator.reference(data.train_dataset).with_classes(data.classes())
+            self.real = evaluator.reference(data.train_dataset)
+            if gan.generator.mapping.classes:
+                self.real = self.real.with_classes(data.classes())
         held_out = None if data.test_dataset is None else evaluator.held_out(data.test_dataset, count)
         pictures: Iterable[Tensor] = samples(gan.generator_ema, evaluator.batches(count), gan.device)
         interruption = interruption_of(trainer)

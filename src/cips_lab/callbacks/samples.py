@@ -89,17 +89,17 @@ class SampleGrids(pl.Callback):
         """[rows * columns, 3, H, W], or [rows, 3, H, turn], from the run's fixed latents."""
         generator = gan.generator_ema
         z = torch.randn(self.rows * self.columns, generator.z_dim, generator=stream(gan.seed, "sample grid", 0))
-        z = self.by_class(z, generator.mapping.classes)
         grid = whole_turn(generator, gan.device)
-        z = z if grid is None else z[: self.rows]
+        columns = self.columns if grid is None else 1
+        z = self.by_class(z[: self.rows * columns], columns, generator.mapping.classes)
         return torch.cat([draw(generator, part, self.truncation, grid) for part in z.to(gan.device).split(self.batch)])
 
-    def by_class(self, z: torch.Tensor, classes: int) -> torch.Tensor:
+    def by_class(self, z: torch.Tensor, columns: int, classes: int) -> torch.Tensor:
         """Latents [rows * columns, z_dim] with a class for each row, of which all then have the same latents."""
         if not classes:
             return z
-        labels = torch.arange(self.rows).repeat_interleave(self.columns) % classes
-        return of_classes(z[: self.columns].repeat(self.rows, 1), labels, classes)
+        labels = torch.arange(self.rows).repeat_interleave(columns) % classes
+        return of_classes(z[:columns].repeat(self.rows, 1), labels, classes)
 
     @staticmethod
     def _folder(trainer: pl.Trainer) -> Path:

@@ -17,6 +17,7 @@ LABELS = "dataset.json"  # StyleGAN's: {"labels": [["00000/img00000000.png", 3],
 
 # Pictures uint8 [b, 3, H, W]; or these, then the windows that they were seen through, then their classes [b].
 Batch = Tensor | Sequence[Tensor]
+Parts = tuple[Tensor, Tensor | None, Tensor | None]  # what `parts_of` makes of it
 
 
 class Classes(NamedTuple):
@@ -113,7 +114,7 @@ class LabelledDataset(Dataset[tuple[Tensor, ...]]):
         return (*((found,) if isinstance(found, Tensor) else found), torch.tensor(int(self.classes.of[number])))
 
 
-def parts_of(batch: Batch, classes: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def parts_of(batch: Batch, classes: int) -> Parts:
     """Pictures, their windows, and their classes as one-hot rows [b, classes], on the pictures' device.
 
     Args:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cips_lab.errors import UserError
-from cips_lab.metrics.statistics import Estimate, Gaussian
+from cips_lab.metrics.statistics import Estimate, Gaussian, gaussian_of
 
 CHUNK = 4096  # features whose influences are computed at once
 
@@ -71,12 +71,6 @@ def frechet_by_class(generated: Tensor, of_generated: Tensor, real: Tensor, of_r
                 )
         found[label] = frechet_estimate(parts[0], *(gaussian_of(part) for part in parts))
     return found
-
-
-def gaussian_of(features: Tensor) -> Gaussian:
-    """Of features [N, D]."""
-    exact = features.double()
-    return Gaussian(len(exact), exact.mean(0), torch.cov(exact.T))
 
 
 def product(factor: Tensor, a: Gaussian, b: Gaussian) -> Tensor:

@@ -160,10 +160,11 @@ class Evaluation:
         if found is None:
             raise UserError("split=test: this data set has no held-out pictures; set data.test_path, or split=train")
         self.pictures, self.patches = self._shown(data, split, found, size)
-        self.classes = data.classes(split) if self.patches is None else None
         by_class = [one.key for one in self.evaluator.chosen if one.metric.of_classes]
-        known = self.subject.generator is not None and self.subject.generator.mapping.classes and self.classes
-        if by_class and not known and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        generator = self.subject.generator
+        if by_class and self.patches is None and generator is not None and generator.mapping.classes:
+            self.classes = data.classes(split)
+        if by_class and self.classes is None and int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(
                 f"{', '.join(by_class)}: left out, for it needs a generator of classes and real pictures that have them"
             )
@@ -214,7 +215,7 @@ class Evaluation:
             generator = subject.generator.to(device)
             places = None if self.patches is None else self.patches.places
             made = samples(generator, evaluator.batches(), device, cfg.truncation, cfg.resolution, places)
-            labels = generator.mapping.classes_of(range(evaluator.num_samples))
+            labels = None if self.classes is None else generator.mapping.classes_of(range(evaluator.num_samples))
             results = evaluator.evaluate(made, self.real, held_out=held_out, labels=labels)
         if self.patches is not None:
             results = of_patches(results)

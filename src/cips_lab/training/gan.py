@@ -167,8 +167,8 @@ class GAN(pl.LightningModule):
         w_mean = self.generator_step(real, optimizer_g)
         lost = self.guard.lost_phase()
         if lost is not None:
-            folder = Path(self.trainer.default_root_dir)
-            raise NonFinite(report(incident_of(self, lost, batch), folder, batch, self.global_rank))
+            folder, parts = Path(self.trainer.default_root_dir), parts_of(batch, self.generator.mapping.classes)
+            raise NonFinite(report(incident_of(self, lost, batch), folder, parts, self.global_rank))
         self.generator.mapping.track_mean(w_mean[None])
         self._update_average()
         self.augment.end(self.batch_size)

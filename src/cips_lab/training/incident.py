@@ -7,20 +7,20 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
 
-from cips_lab.data.labels import Batch
+from cips_lab.data.labels import Parts
 from cips_lab.files.whole import replace_text, replacing
 from cips_lab.processes.collectives import wait_for_all
 from cips_lab.runs.folder import GUARD, kimg_label
 
 TITLES = {"discriminator": "discriminator, step D", "r1": "discriminator, step R1", "generator": "generator, step G"}
-NAMES = ("real", "beside", "behind")  # of a batch's parts: windows and classes, where there are any
+NAMES = ("real", "windows", "label")  # of a batch's parts (`data.labels.parts_of`), of which the first is always there
 NAMED = 5  # parameters in the message; the file has all
 LOADING = (
     "real = safetensors.torch.load_file(FILE)['real'] are its real images; cips_lab.training.draws.draw_latents(seed, "
     "purpose, images_seen, batch_size, z_dim) with the numbers in the .json, and purpose 'discriminator' or "
-    "'generator', are the latents of the whole batch, of which process r has rows r::N"
+    "'generator', are the latents of the whole batch, of which process r has rows r::N; where there is a 'label' it "
+    "stands behind them: Latents.of(label)"
 )
 
 
@@ -99,13 +99,13 @@ class Incident:
         return "\n".join([*lines, f"  {saved}"])
 
 
-def report(incident: Incident, run: Path, batch: Batch, process: int) -> str:
+def report(incident: Incident, run: Path, batch: Parts, process: int) -> str:
     """Save what a person needs to look at it, and tell; every process calls it.
 
     Args:
         incident: the same on all.
         run: the run's folder.
-        batch: this process's real images, uint8 [B / processes, 3, R, R], and what came with them.
+        batch: this process's real images, uint8 [B / processes, 3, R, R], their windows and their classes.
         process: this one's rank.
 
     Returns:
@@ -118,7 +118,7 @@ def report(incident: Incident, run: Path, batch: Batch, process: int) -> str:
     )
 
 
-def save(incident: Incident, run: Path, batch: Batch, process: int) -> str:
+def save(incident: Incident, run: Path, batch: Parts, process: int) -> str:
     """Write RUN/guard/NAME.json (the first process) and NAME-process<r>.safetensors (who had it; else the first).
 
     Returns:
@@ -130,8 +130,8 @@ def save(incident: Incident, run: Path, batch: Batch, process: int) -> str:
         if process in owners:
             file = folder / f"{incident.name}-process{process}.safetensors"
             with replacing(file) as partial:
-                parts = [batch] if isinstance(batch, Tensor) else batch
-                named = {name: part.detach().cpu().contiguous() for name, part in zip(NAMES, parts, strict=False)}
+                there = [(name, part) for name, part in zip(NAMES, batch, strict=True) if part is not None]
+                named = {name: part.detach().cpu().contiguous() for name, part in there}
                 save_file(named, partial, {"incident": incident.name})
         if process == 0:
             record = asdict(incident) | {"world_size": len(incident.processes), "how_to_load": LOADING}

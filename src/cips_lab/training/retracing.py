@@ -1,12 +1,13 @@
 """An iteration whose numbers were not finite, gone through again: which parameters it was, on which process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from cips_lab.data.labels import Batch
 from cips_lab.processes.collectives import gather_objects
 from cips_lab.training.guard import Guard, StandStill
 from cips_lab.training.incident import Finding, Incident
@@ -33,7 +34,7 @@ class Steps(Protocol):
     @property
     def global_rank(self) -> int: ...
 
-    def prepare_real(self, batch: Any) -> Tensor: ...
+    def prepare_real(self, batch: Batch) -> Tensor: ...
 
     def collect_gradients_of(self, network: nn.Module) -> None: ...
 
@@ -44,7 +45,7 @@ class Steps(Protocol):
     def generator_step(self, real: Tensor, optimizer: Any) -> Tensor: ...
 
 
-def incident_of(gan: Steps, phase: str, batch: Tensor | Sequence[Tensor]) -> Incident:
+def incident_of(gan: Steps, phase: str, batch: Batch) -> Incident:
     """What all processes know of a phase that was not finite; no weight has changed in this iteration."""
     losses = {name: float(value) for name, value in gan.statistics.items()}
     return Incident(
@@ -60,7 +61,7 @@ def incident_of(gan: Steps, phase: str, batch: Tensor | Sequence[Tensor]) -> Inc
     )
 
 
-def retrace(gan: Steps, phase: str, batch: Tensor | Sequence[Tensor]) -> list[str]:
+def retrace(gan: Steps, phase: str, batch: Batch) -> list[str]:
     """Go through a phase again: the parameters whose gradient is not finite on this very process.
 
     Possible because weights have not changed and every draw is a function of the seed and the images seen. Hooks

@@ -67,11 +67,15 @@ class ZipSource(ImageSource):
 
     def classes(self) -> Classes | None:
         """What its `dataset.json` says; where it has none, by the uppermost folders, if there are two."""
+        listed = f"{self.location}/{LABELS}"
         with zipfile.ZipFile(self.path) as opened:
             if LABELS not in opened.namelist():
                 return classes_by_folder(self.entries)
-            content = archive.read_entry(opened, LABELS)
-        return classes_by_list(content, self.entries, f"{self.location}/{LABELS}")
+            try:
+                content = archive.read_entry(opened, LABELS)
+            except Exception as error:  # as for the table of contents
+                raise UserError(f"{listed}: cannot be unpacked ({error}); write the zip again") from error
+        return classes_by_list(content, self.entries, listed)
 
     def fingerprint(self) -> str:
         """From names, sizes and checksums in the zip's table of contents: no picture is read."""
