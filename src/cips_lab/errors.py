@@ -1,6 +1,7 @@
 """How a command ends: the exceptions that need no traceback, and the exit statuses that they become."""
 
 STATUS_MISTAKE = 2  # of `UserError`
+STATUS_UNREADABLE = 3  # of a set that is whole without some pictures that could not be read
 STATUS_REQUEUE = 75  # of `Interrupted`: EX_TEMPFAIL of sysexits.h, "try again": the same command continues
 STATUS_AT_ONCE = 130  # a second Ctrl-C: 128 + SIGINT, as shells say it
 

@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,10 @@ from typing import Any
 
 SECONDS = 20  # for one file
 MEMORY = 6 * 2**30  # of address space, of which torch's libraries take most
-KINDS = ("safetensors", "ckpt", "resume", "official", "weights", "zip", "picture", "reference", "settings")
+KINDS = (
+    *("safetensors", "ckpt", "resume", "official", "weights"),
+    *("zip", "tar", "lmdb", "picture", "reference", "settings"),
+)
 
 # ------------------------------------------------------------------ damage
 
@@ -142,10 +146,6 @@ def read_weights(path: Path) -> None:
     load_extractor("efficientnet_lite0", path)
 
 
-def read_zip(path: Path) -> None:
-    read_pictures(path)
-
-
 def read_picture(path: Path) -> None:
     """Among others, as in a data set."""
     folder = path.parent / f"of-{path.stem}"
@@ -188,7 +188,9 @@ def reader(kind: str) -> Callable[[Path], None]:
         "ckpt": read_generator,
         "official": read_official,
         "weights": read_weights,
-        "zip": read_zip,
+        "zip": read_pictures,
+        "tar": read_pictures,
+        "lmdb": read_pictures,
         "picture": read_picture,
         "reference": read_reference,
         "settings": read_settings,
@@ -251,16 +253,41 @@ def main() -> None:
 # ------------------------------------------------------------------ sound files
 
 
-def sound_zip(path: Path, compression: int) -> None:
+def sound_pictures() -> list[bytes]:
     import numpy as np
     from PIL import Image
 
+    pictures = []
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "png")
+        pictures.append(buffer.getvalue())
+    return pictures
+
+
+def sound_zip(path: Path, compression: int) -> None:
     with zipfile.ZipFile(path, "w", compression) as archive:
-        for i in range(3):
-            pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "png")
-            archive.writestr(f"00000/img{i:08d}.png", buffer.getvalue())
+        for i, content in enumerate(sound_pictures()):
+            archive.writestr(f"00000/img{i:08d}.png", content)
+
+
+def sound_tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        for i, content in enumerate(sound_pictures()):
+            for name, data in ((f"{i:06d}.png", content), (f"{i:06d}.cls", b"%d" % i)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+
+
+def sound_lmdb(path: Path) -> None:
+    import lmdb
+
+    with lmdb.open(str(path), subdir=False, map_size=2**24) as base, base.begin(write=True) as writing:
+        for i, content in enumerate(sound_pictures()):
+            writing.put(f"16-{i:05d}".encode(), content)
+        writing.put(b"length", b"3")
 
 
 if __name__ == "__main__":

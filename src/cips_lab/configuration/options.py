@@ -202,6 +202,21 @@ TABULATE: Options = {
     "wandb": FLAG,
     "project": TEXT,
 }
+PREPARE: Options = {
+    "source": TEXT.or_null(),
+    "output": TEXT.or_null(),
+    "format": one_of("zip", "folder", "shards").or_null("as output's name says"),
+    "resolution": kinds.SIZE.or_null("as they are"),
+    "crop": one_of("center", "random", "tiles", "none"),
+    "span": COUNT.or_null(),
+    "crops": COUNT,
+    "minimum": COUNT.or_null("none"),
+    "labels": FLAG,
+    "shard_size": whole(1, "pictures"),
+    "workers": whole(1, "processes").or_null("all cores"),
+    "seed": whole(0),
+    "tolerate": FLAG,
+}
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,
     "plan": PLAN,
@@ -212,6 +227,7 @@ COMMANDS: dict[str, Options] = {
     "synthesize": SYNTHESIZE,
     "report": REPORT,
     "tabulate": TABULATE,
+    "prepare": PREPARE,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("data", "metrics", "logger"),

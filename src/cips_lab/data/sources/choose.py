@@ -4,11 +4,18 @@ from cips_lab.data.decode import extensions
 from cips_lab.data.sources.base import ImageSource, full_path, kind_of
 from cips_lab.data.sources.folder import FolderSource
 from cips_lab.data.sources.foreign import what_else
+from cips_lab.data.sources.lmdb import LmdbSource
+from cips_lab.data.sources.tar import TarSource
 from cips_lab.data.sources.zip import ZipSource
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 
-SOURCES: list[type[ImageSource]] = [ZipSource, FolderSource]  # the first that takes a path reads it
+SOURCES: list[type[ImageSource]] = [
+    ZipSource,
+    TarSource,
+    LmdbSource,
+    FolderSource,
+]  # the first that takes a path reads it
 
 
 def open_source(path: str | ImageSource | None, hint: str | None = None, option: str = "data.path") -> ImageSource:

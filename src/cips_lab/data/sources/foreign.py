@@ -5,14 +5,10 @@ from pathlib import Path
 
 from cips_lab.files.names import printable
 
-LMDB = (
-    "is an LMDB database, which is not read; export its pictures into a folder (pip install lmdb; mkdir pictures):\n"
-    '  python -c "import lmdb, pathlib; '
-    "cursor = lmdb.open('{path}', readonly=True, lock=False, subdir={folder}).begin().cursor(); "
-    "[pathlib.Path('pictures', f'{{i:07}}.png').write_bytes(v) for i, (k, v) in enumerate(cursor) if len(v) > 64]\"\n"
-    "(their formats are told by their contents) and give that folder"
+TAR = (
+    "is a compressed tar, in which pictures cannot be read one by one; unpack it (mkdir pictures; tar -xf ... -C "
+    "pictures) and give the folder, or decompress it (gunzip, bunzip2, unxz, unzstd) and give the .tar"
 )
-TAR = "is a tar archive, which is not read; unpack it (mkdir pictures; tar -xf ... -C pictures) and give the folder"
 PARQUET = (
     "is a Parquet table, which is not read; export its pictures into a folder "
     "(pip install pandas pyarrow; mkdir pictures):\n"
@@ -25,12 +21,11 @@ RECORDS = "is a file of TensorFlow's records, which is not read; export its pict
 ARRAY = "is a file of arrays, which is not read; save its pictures as PNGs into a folder and give that"
 
 ENDINGS = {
-    **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"), TAR),
+    **dict.fromkeys((".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"), TAR),
     **dict.fromkeys((".parquet", ".arrow"), PARQUET),
     **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"), ARCHIVE),
     **dict.fromkeys((".tfrecord", ".tfrecords"), RECORDS),
     **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".pt"), ARRAY),
-    ".mdb": LMDB,
 }
 HUB = (
     "is a data set of the Hugging Face hub, which is not read from there; download it "
@@ -52,8 +47,6 @@ def what_else(path: Path | str, left_out: Counter[str] | None = None) -> str | N
     if "://" in text:
         return REMOTE
     place = Path(path).expanduser()
-    if (place / "data.mdb").is_file():
-        return LMDB.format(path=printable(place), folder=True)
     if place.is_dir():
         found = next((kind for kind, _ in (left_out or Counter[str]()).most_common() if kind in ENDINGS), None)
         example = next(iter(sorted(place.rglob(f"*{found}"))), None) if found else None
@@ -66,4 +59,4 @@ def what_else(path: Path | str, left_out: Counter[str] | None = None) -> str | N
 
 
 def _of_ending(place: Path, ending: str) -> str:
-    return ENDINGS[ending].format(path=printable(place), folder=False)
+    return ENDINGS[ending].format(path=printable(place))
