@@ -35,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     )
     kind = cfg.format or kind_of_output(place)
     source = open_source(str(cfg.source), option="source")
+    if place.resolve().is_relative_to(Path(source.location)):
+        raise UserError(f"output={place} lies in the source, which would grow by it; choose a place beside it")
     tell_of(source)
     summary = Preparation(
         source,

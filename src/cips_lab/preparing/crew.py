@@ -1,11 +1,14 @@
 """Pictures of a source decoded, cut, resized and encoded, by several processes, in the source's order."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import NamedTuple
 
 from cips_lab.data.sources import ImageSource
@@ -94,6 +97,15 @@ def _begin(source: ImageSource, recipe: Recipe) -> None:
     global _task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process tells the others
     _task = source, recipe
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+
+
+def _end_with_the_first() -> None:
+    """A process of a pool whose first one was killed would wait for work for ever."""
+    first = multiprocessing.parent_process()
+    assert first is not None
+    wait([first.sentinel])
+    os._exit(1)
 
 
 def _make(indices: range) -> Chunk:
