@@ -17,7 +17,8 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"{option}=... is missing, such as {example} (see --help)")
 
     from cips_lab.data.inventory import tell_of
-    from cips_lab.data.sources import open_source
+    from cips_lab.data.sources import ImageSource, open_source
+    from cips_lab.data.sources.video import VideoSource
     from cips_lab.networks.size import sides
     from cips_lab.preparing.outputs import kind_of_output
     from cips_lab.preparing.preparation import Preparation
@@ -32,9 +33,16 @@ def main(cfg: DictConfig) -> None:
         cfg.crops,
         cfg.minimum,
         cfg.seed,
+        cfg.animations,
     )
     kind = cfg.format or kind_of_output(place)
-    source = open_source(str(cfg.source), option="source")
+    given = str(cfg.source)
+    if VideoSource.takes(given):
+        source: ImageSource = VideoSource(given, "source", cfg.every)
+    elif cfg.every != 1:
+        raise UserError(f"every={cfg.every} is for frames of films; leave it out")
+    else:
+        source = open_source(given, option="source")
     if place.resolve().is_relative_to(Path(source.location)):
         raise UserError(f"output={place} lies in the source, which would grow by it; choose a place beside it")
     tell_of(source)

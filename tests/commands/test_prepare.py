@@ -242,3 +242,32 @@ def test_help_teaches(run: Run) -> None:
     assert result.returncode == 0
     for told in ("source=/my/pictures output=set.zip", "crop=tiles", "shard_size", "rejected.csv", "Exit status"):
         assert told in result.stdout
+
+
+def test_frames_of_a_film(run: Run, tmp_path: Path) -> None:
+    sys.path.append(str(Path(__file__).parents[1] / "data_pipeline"))
+    from test_video import film, level
+
+    film(tmp_path / "a.mp4")
+    result = run("prepare", "source=a.mp4", "output=set.zip", "resolution=16", "every=10")
+    assert result.returncode == 0, result.stderr
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        for number in range(6):
+            picture = np.asarray(Image.open(archive.open(f"00000/img{number:08d}.png")))
+            assert abs(picture.mean() - level(10 * number)) < 12
+    refused = run("prepare", "source=set.zip", "output=b.zip", "resolution=16", "every=10")
+    assert refused.returncode == 2
+    assert "every=10 is for frames of films" in refused.stderr
+
+
+def test_animations_are_left_out_if_asked(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    frames = [Image.new("L", (20, 20), grey) for grey in (0, 255)]
+    frames[0].save(tmp_path / "p" / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "p" / "b.gif")
+    assert run("prepare", "source=p", "output=all.zip", "resolution=16").returncode == 0
+    result = run("prepare", "source=p", "output=still.zip", "resolution=16", "animations=leave_out")
+    assert result.returncode == 0, result.stderr
+    assert "1 pictures of 2 prepared" in result.stdout
+    listing = (tmp_path / "still.zip.rejected.csv").read_text()
+    assert f"{tmp_path}/p/a.gif,left out,2 pictures in one file (animations=leave_out)" in listing

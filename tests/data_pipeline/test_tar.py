@@ -139,3 +139,19 @@ def test_a_folder_with_pictures_beside_tars_is_a_folder_of_pictures(tmp_path: Pa
     tar(tmp_path / "a.tar", {"1.png": png(1)})
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     assert isinstance(open_source(str(tmp_path)), FolderSource)
+
+
+def test_shards_of_several_disks(tmp_path: Path) -> None:
+    for disk, numbers in (("a", (0, 1)), ("b", (2, 3))):
+        (tmp_path / disk).mkdir()
+        for shard in numbers:
+            tar(tmp_path / disk / f"set-{shard:06d}.tar", {f"{shard}.png": png(shard)})
+    path = f"{tmp_path}/a/set-{{000000..000001}}.tar::{tmp_path}/b"
+    source = open_source(path)
+    assert isinstance(source, TarSource)
+    assert [pixels(source, n).tobytes() for n in range(4)] == [
+        np.asarray(random_picture(16, 16, n)).tobytes() for n in range(4)
+    ]
+    assert source.location == path
+    with pytest.raises(UserError, match=r"does not exist|no such"):
+        open_source(f"{tmp_path}/a/set-{{000000..000001}}.tar::{tmp_path}/c")

@@ -211,6 +211,8 @@ PREPARE: Options = {
     "span": COUNT.or_null(),
     "crops": COUNT,
     "minimum": COUNT.or_null("none"),
+    "animations": one_of("first", "leave_out"),
+    "every": COUNT,
     "labels": FLAG,
     "shard_size": whole(1, "pictures"),
     "workers": whole(1, "processes").or_null("all cores"),

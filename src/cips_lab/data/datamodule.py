@@ -58,9 +58,10 @@ class ImageDataModule(BaseDataModule):
     def location(self) -> str:
         if isinstance(self.path, ImageSource):
             return self.path.location
-        if self.path is None or "://" in self.path:
-            return printable(self.path or "")
-        return printable(full_path(self.path))
+        if self.path is None:
+            return ""
+        place = full_path(self.path)
+        return printable(place if place.exists() else self.path)  # an address, or a range of shards
 
     def automatic_workers(self, world_size: int) -> int:
         """Up to 8, with the CPUs this job may use shared among the processes of this machine."""

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import NamedTuple
 
+from cips_lab.data.decode import open_picture
 from cips_lab.data.sources import ImageSource
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
@@ -40,6 +41,8 @@ def make(source: ImageSource, recipe: Recipe, indices: Sequence[int]) -> Chunk:
     made, rejected = list[Picture](), list[Rejected]()
     for index in indices:
         try:
+            if recipe.animations == "leave_out":
+                _refuse_several(source, index)
             parts = list(recipe.apply(source.read(index), index))
         except LeftOut as reason:
             rejected.append(Rejected(source.name(index), "left out", str(reason)))
@@ -51,6 +54,17 @@ def make(source: ImageSource, recipe: Recipe, indices: Sequence[int]) -> Chunk:
                 for part_number, part in enumerate(parts)
             ]
     return Chunk(made, rejected)
+
+
+def _refuse_several(source: ImageSource, index: int) -> None:
+    """Raise `LeftOut` for a file of several pictures. What cannot be read says so when it is read."""
+    try:
+        with source.open(index) as stream, open_picture(stream) as image:
+            count = int(getattr(image, "n_frames", 1))
+    except Exception:
+        return
+    if count > 1:
+        raise LeftOut(f"{count} pictures in one file (animations=leave_out)")
 
 
 def _short(message: str, name: str) -> str:

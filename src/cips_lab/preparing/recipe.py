@@ -35,6 +35,7 @@ class Recipe:
         crops: parts of each picture, of ``random``.
         minimum: the least pixels of the shorter side of an original; smaller ones are left out.
         seed: of the random places.
+        animations: of files of several pictures: the ``first`` one, or ``leave_out``.
     """
 
     resolution: tuple[int, int] | None
@@ -43,6 +44,7 @@ class Recipe:
     crops: int = 1
     minimum: int | None = None
     seed: int = 0
+    animations: Literal["first", "leave_out"] = "first"
 
     def __post_init__(self) -> None:
         if self.resolution is None and self.crop != "none":

@@ -37,8 +37,8 @@ class TarSource(ImageSource):
     """The pictures of a ``.tar``, or of all shards of a WebDataset: shard by shard, in each by name.
 
     A path is an archive, a folder that holds archives and no pictures beside them, or a range of archives in
-    WebDataset's notation, ``set-{000000..000041}.tar``. Classes: of the ``.cls`` file beside each picture
-    (``00012.png``, ``00012.cls``), else by the uppermost folders.
+    WebDataset's notation, ``set-{000000..000041}.tar``; or several of these, of as many disks, joined by ``::``.
+    Classes: of the ``.cls`` file beside each picture (``00012.png``, ``00012.cls``), else by the uppermost folders.
 
     Headers are read once, in the beginning; a picture then is a seek away. Nothing is unpacked. Raises `UserError` if
     an archive is missing, damaged, compressed, or was made to do harm where it is unpacked, or if there is no picture.
@@ -88,7 +88,7 @@ class TarSource(ImageSource):
 
     @property
     def location(self) -> str:
-        return printable(full_path(self.given))
+        return "::".join(printable(full_path(part)) for part in self.given.split("::"))
 
     def classes(self) -> Classes | None:
         """What the ``.cls`` files say; where there are none, by the uppermost folders, if there are two."""
@@ -137,6 +137,9 @@ def shards_of(path: str) -> list[Path]:
 
     A folder that holds pictures or other folders beside its archives is a folder of pictures.
     """
+    if "::" in path:
+        found_in = [shards_of(part) for part in path.split("::")]
+        return [shard for shards in found_in for shard in shards] if all(found_in) else []
     place = full_path(path)
     if place.is_file():
         return [place] if place.suffix.lower() == ".tar" else []
