@@ -94,6 +94,14 @@ def test_tabulate_composes_with_an_option_called_like_a_group() -> None:
         assert compose("tabulate", ["sweep=[a,b]"]).sweep == ["a", "b"]
 
 
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_has_a_stand_in_for_its_pictures(experiment: str) -> None:
+    config = composed("train", f"experiment={experiment}", "data=stand_in", "name=test")
+    data = build(config.data)
+    assert data.stand_in
+    assert data.side == config.resolution
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
     command = next((name for name in ("train", *COMMANDS) if group in groups_of(name)), "train")

@@ -22,6 +22,7 @@ from cips_lab.errors import UserError
 from cips_lab.files.whole import append_line, remove_folder, replace_text
 from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.evaluator import Evaluator, Results
+from cips_lab.metrics.extractors import PACKAGED
 from cips_lab.metrics.real import Real
 from cips_lab.metrics.results import curves, is_better, sentence, table
 from cips_lab.render.scene import samples
@@ -81,6 +82,14 @@ class Evaluation(pl.Callback):
 
     def check(self, data: BaseDataModule) -> None:
         """Raise `UserError` before the run for what would stop its first evaluation."""
+        judges = {self.evaluator.extractor, self.evaluator.manifold_extractor}
+        if self.enabled and data.stand_in and not judges <= set(PACKAGED):
+            log.warning(
+                "not evaluated: metrics are to be computed with %s, whose weights are downloads, and the pictures are "
+                "%s; metrics=efficientnet_lite0 evaluates with weights that are here",
+                *(", ".join(sorted(judges)), data.location),
+            )
+            self.every_kimg = None
         if self.enabled:
             data.setup()
             self.evaluator.check(data.train_dataset, self.num_samples, data.test_dataset)

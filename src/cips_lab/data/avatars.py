@@ -164,7 +164,7 @@ def _path(resolution: int, split: Split, cache: str | Path | None) -> Path:
     check_face_resolution(resolution)
     if split not in COUNTS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    return cache_folder(cache) / f"avatars_{resolution}_{split}_{_recipe_key()}.npy"
+    return cache_folder(cache) / f"avatars_{resolution}_{split}_{recipe_key()}.npy"
 
 
 def _write_labels(path: Path, seeds: range) -> None:
@@ -174,7 +174,7 @@ def _write_labels(path: Path, seeds: range) -> None:
         writer.writerows({"seed": seed, **attributes_of(seed)} for seed in seeds)
 
 
-def _recipe_key() -> str:
+def recipe_key() -> str:
     """Changes with anything that changes the faces, the packages' versions included."""
     _package()
     versions = [importlib.metadata.version(package) for package in ("python-avatars", "resvg-py")]

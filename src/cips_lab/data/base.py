@@ -43,6 +43,7 @@ class BaseDataModule(pl.LightningDataModule):
     pictures (on the device, with `to_device_range`). `num_workers`: processes that read, None for automatic.
     """
 
+    stand_in: bool = False  # whether the pictures are in place of others, so that no number of theirs is wanted
     train_dataset: ImageDataset | ArrayDataset
     test_dataset: ImageDataset | ArrayDataset | None = None
 

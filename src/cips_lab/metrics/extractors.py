@@ -239,4 +239,5 @@ EXTRACTORS: dict[str, Callable[[str | Path | None, str], Extractor]] = {
 }
 
 # Those that have logits, told without loading them.
+PACKAGED = ("efficientnet_lite0",)  # whose weights come in a package: no download
 CLASSIFIERS = ("inception", "efficientnet_lite0")
