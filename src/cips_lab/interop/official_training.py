@@ -1,9 +1,9 @@
 """All of a public checkpoint that training goes on from: both networks, the average, and the two states of Adam.
 
-The released program writes ``{"g", "d", "g_ema", "g_optim", "d_optim"}``. An optimiser's state knows parameters by number
-alone: their places in ``generator.parameters()``, which is the order of the state dict without its buffers. Our layout is
-a rearrangement of theirs, element by element and without a factor (`official.generator_tensors`), so the gradient is the
-same rearrangement of theirs, and so are Adam's two moments: they pass through the very function that the weights do.
+The released program writes ``{"g", "d", "g_ema", "g_optim", "d_optim"}``. An optimiser's state knows parameters by
+number alone: their places in ``generator.parameters()``, which is the order of the state dict without its buffers. Our
+layout is a rearrangement of theirs, element by element and without a factor (`official.generator_tensors`), so the
+gradient is the same rearrangement of theirs, and so are Adam's moments: they pass through what the weights do.
 """
 
 import math
@@ -55,6 +55,7 @@ class OfficialTraining:
         average: of the generator; where the file has none, the generator.
         options: of `CIPSGenerator`.
         discriminator: None where there is none.
+        discriminator_options: of `ResidualDiscriminator`; empty where there is none.
         generator_adam, discriminator_adam: None where there is none.
         arguments: of the training program, where they were kept.
         missing: what is not in the file, and what is taken in its place; whole phrases.
@@ -64,6 +65,7 @@ class OfficialTraining:
     average: CIPSGenerator
     options: dict[str, Any]
     discriminator: ResidualDiscriminator | None
+    discriminator_options: dict[str, int]
     generator_adam: Adam | None
     discriminator_adam: Adam | None
     arguments: Mapping[str, object]
@@ -89,8 +91,10 @@ def load_training(source: str | Path, activation: Activation | None = None) -> O
         generator, trained = official.load_with_options(content, activation=activation, keys=("g",))
         if trained != options:
             raise UserError(f"{content.label}: its g and its g_ema are different networks")
-    elif has["g_ema"] or not has["g"]:
+    elif has["g_ema"]:
         missing.append("no g, the generator as it is trained: training on begins from the averaged weights")
+    elif not has["g"]:
+        missing.append("one generator alone: it is taken for the trained one and for the average")
     else:
         missing.append("no g_ema: the average begins anew, from g")
     if not has["d"]:
@@ -101,11 +105,13 @@ def load_training(source: str | Path, activation: Activation | None = None) -> O
         if adam is None:
             why = "" if not has[key] else f" that could be used without {network}"
             missing.append(f"no {key}{why}: its optimiser's moments begin at zero")
+    discriminator, channels = official.load_discriminator_with_options(content) if has["d"] else (None, {})
     return OfficialTraining(
         generator,
         average,
         options,
-        official.load_discriminator(content) if has["d"] else None,
+        discriminator,
+        channels,
         generator_adam,
         discriminator_adam,
         official.arguments_of(content),
