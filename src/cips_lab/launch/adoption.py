@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -131,11 +132,15 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: they do not compose.
     """
+    around = GlobalHydra.instance().hydra  # that of the command which is running: there may be one at a time
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose("train", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(in_words("train", error, overrides)) from error
+    finally:
+        GlobalHydra.instance().hydra = around
     check_composed("train", cfg, imports=True)
     return cfg
 
@@ -168,10 +173,7 @@ def overrides_of(found: OfficialTraining, batch_size: int) -> list[str]:
             wanted |= {f"model.discriminator_{name}": found.discriminator_options[name] for name in CHANNELS}
     wanted |= {"batch_size": batch_size, **recipe_of(found, batch_size)}
     different = {name: value for name, value in wanted.items() if not same(OmegaConf.select(plain, name), value)}
-    return [
-        *choices[: 2 + ("resolution" in different)],
-        *(f"{name}={text(value)}" for name, value in different.items()),
-    ]
+    return [*choices, *(f"{name}={text(value)}" for name, value in different.items())]
 
 
 def generator_choice(options: Mapping[str, Any]) -> str:
