@@ -51,6 +51,7 @@ class OfficialTraining:
     """What a file holds, as our networks.
 
     Attributes:
+        label: the file, for messages.
         generator: as it was trained; where the file has the average alone, that.
         average: of the generator; where the file has none, the generator.
         options: of `CIPSGenerator`.
@@ -61,6 +62,7 @@ class OfficialTraining:
         missing: what is not in the file, and what is taken in its place; whole phrases.
     """
 
+    label: str
     generator: CIPSGenerator
     average: CIPSGenerator
     options: dict[str, Any]
@@ -107,6 +109,7 @@ def load_training(source: str | Path, activation: Activation | None = None) -> O
             missing.append(f"no {key}{why}: its optimiser's moments begin at zero")
     discriminator, channels = official.load_discriminator_with_options(content) if has["d"] else (None, {})
     return OfficialTraining(
+        content.label,
         generator,
         average,
         options,

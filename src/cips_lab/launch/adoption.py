@@ -5,33 +5,28 @@ mean; its networks are built from that configuration, filled, and written by wha
 a converted run is a run, and there is one format.
 """
 
-import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from cips_lab.callbacks.checkpoints import PlainFile, write_checkpoint
-from cips_lab.configuration import build, conf_folder, quoted
-from cips_lab.configuration.check import check_composed
+from cips_lab.configuration import quoted
 from cips_lab.configuration.overrides import readable_overrides
-from cips_lab.configuration.refused import in_words
 from cips_lab.errors import UserError
 from cips_lab.files.secrets import redact_settings
 from cips_lab.files.whole import WholeOrNone
 from cips_lab.interop.official_training import Adam, OfficialTraining, load_training
 from cips_lab.launch.beginning import write_folder
-from cips_lab.launch.networks import build_gan, shapes_of
+from cips_lab.launch.networks import build_gan, differing_settings
+from cips_lab.launch.released import composed, overrides_of
+from cips_lab.launch.run import quiet_libraries
 from cips_lab.networks.modulated import Activation
 from cips_lab.runs.choices import choices_of
 from cips_lab.runs.folder import CHECKPOINTS, kimg_label
@@ -39,17 +34,6 @@ from cips_lab.runs.inputs import Inputs
 from cips_lab.runs.status import INTERRUPTED, write_status
 from cips_lab.training.gan import GAN
 from cips_lab.training.guard import Guard
-
-ROUNDING = 1e-9  # relative, of a learning rate that was multiplied and divided
-CHANNELS = ("channel_base", "channel_max")
-SIZES = {  # of the generator, by the options that a run sets them by
-    "width": "model.width",
-    "z_dim": "model.z_dim",
-    "w_dim": "model.w_dim",
-    "mapping_layers": "model.mapping_layers",
-    "widths": "model.widths",
-    "resolution": "resolution",
-}
 
 
 @dataclass(frozen=True)
@@ -98,10 +82,15 @@ def adopt(
     Raises:
         UserError: the file cannot be read or does not fit, or an option does not.
     """
+    quiet_libraries()
     found = load_training(source, activation)
     further = [] if training is None else readable_overrides(shlex.split(training))
-    overrides = [*overrides_of(found, batch_size), *further]
-    cfg = composed([f"name={quoted(folder.name)}", f"paths.runs={quoted(str(folder.parent))}", *overrides])
+    overrides = overrides_of(found, batch_size)
+    place = [f"name={quoted(folder.name)}", f"paths.runs={quoted(str(folder.parent))}"]
+    cfg = composed([*place, *overrides, *further])
+    if further:
+        check_further(found, composed([*place, *overrides]), cfg)
+    overrides += further
     iterations = 0 if found.generator_adam is None else found.generator_adam.steps
     images = iterations * batch_size if kimg is None else round(kimg * 1000)
     images -= images % cfg.batch_size
@@ -111,38 +100,29 @@ def adopt(
     settings: dict[str, Any] = redact_settings(OmegaConf.to_container(without_hydra(cfg), resolve=True))
     if settings["data"].get("path", ...) is None:
         settings["data"] = None  # no pictures yet: the first that are given are the run's
-    place = WholeOrNone(folder)
-    place.begin()
+    run = WholeOrNone(folder)
+    run.begin()
     try:
-        write_folder(place.partial, settings, Inputs(), overrides, choices_of(cfg.hydra))
-        write_checkpoint(trainer, gan, place.partial / CHECKPOINTS / kimg_label(images))
-        write_status(place.partial, INTERRUPTED, images / 1000)
-        place.commit()
+        write_folder(run.partial, settings, Inputs(), overrides, choices_of(cfg.hydra))
+        write_checkpoint(trainer, gan, run.partial / CHECKPOINTS / kimg_label(images))
+        write_status(run.partial, INTERRUPTED, images / 1000)
+        run.commit()
     finally:
-        place.discard()
+        run.discard()
     return Adopted(folder, images / 1000, carried(found), found.missing, command_for(folder, overrides, cfg, images))
 
 
-# ---------------------------------------------------------------------------------------------- the configuration
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """conf/train.yaml with overrides, and Hydra's own part.
+def check_further(found: OfficialTraining, own: DictConfig, cfg: DictConfig) -> None:
+    """See that further options leave the networks those of the file.
 
     Raises:
-        UserError: they do not compose.
+        UserError: they do not.
     """
-    around = GlobalHydra.instance().hydra  # that of the command which is running: there may be one at a time
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            cfg = compose("train", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(in_words("train", error, overrides)) from error
-    finally:
-        GlobalHydra.instance().hydra = around
-    check_composed("train", cfg, imports=True)
-    return cfg
+    parts = ["generator"] if found.discriminator is None else ["generator", "discriminator"]
+    for part in parts:
+        settings = (OmegaConf.to_container(one[part], resolve=True) for one in (own, cfg))
+        if changed := differing_settings(*map(dict, settings)):  # type: ignore[arg-type]
+            raise UserError(f"training: the {part} is that of {found.label}, and these options change it: {changed}")
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -150,116 +130,12 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
-def overrides_of(found: OfficialTraining, batch_size: int) -> list[str]:
-    """What to type after `cips_lab.train` to have the networks and the recipe of a file.
-
-    Raises:
-        UserError: its optimisers' rates are none that the recipe can have.
-    """
-    options = found.options
-    choices = [f"generator={generator_choice(options)}", "objective=official", f"resolution={options['resolution']}"]
-    plain = composed(["name=plain", *choices])
-    wanted: dict[str, Any] = {SIZES.get(name, f"generator.{name}"): options[name] for name in options}
-    for part in ("fourier", "embedding"):
-        width = wanted.pop(f"generator.{part}")
-        if width is None:
-            wanted[f"generator.{part}"] = None
-        elif width["features"] != options["width"]:  # else null, which means the same
-            wanted[f"model.{part}_features"] = width["features"]
-    if found.discriminator is not None:
-        with torch.device("meta"):
-            usual = build(plain.discriminator)
-        if shapes_of(usual.state_dict()) != shapes_of(found.discriminator.state_dict()):
-            wanted |= {f"model.discriminator_{name}": found.discriminator_options[name] for name in CHANNELS}
-    wanted |= {"batch_size": batch_size, **recipe_of(found, batch_size)}
-    different = {name: value for name, value in wanted.items() if not same(OmegaConf.select(plain, name), value)}
-    return [*choices, *(f"{name}={text(value)}" for name, value in different.items())]
-
-
-def generator_choice(options: Mapping[str, Any]) -> str:
-    """The option of conf/generator that a released generator is nearest to."""
-    if options["blocks"] == "residual":
-        return "cips_residual"
-    return "cips" if options["output"] == "skip" else "cips_base"
-
-
-def recipe_of(found: OfficialTraining, batch_size: int) -> dict[str, Any]:
-    """The objective's options, such that Adam is stepped as the file's was.
-
-    The released program multiplies learning rates and raises betas by k / (k + 1), with k of each network's own.
-
-    Raises:
-        UserError: the two optimisers' betas do not come of one pair.
-    """
-    generator, discriminator = found.generator_adam, found.discriminator_adam
-    every, r1_every = number(found.arguments, "g_reg_every", 4), number(found.arguments, "d_reg_every", 16)
-    ratio = every / (every + 1)
-    recipe: dict[str, Any] = {} if ratio == 0.8 else {"objective.generator_lazy_ratio": ratio}
-    betas = []
-    if generator is not None:
-        betas.append((generator.betas[0], generator.betas[1] ** (1 / ratio)))
-        recipe["objective.generator_lr"] = generator.lr / ratio
-    if discriminator is not None:
-        ratio = r1_every / (r1_every + 1)
-        betas.append((discriminator.betas[0], discriminator.betas[1] ** (1 / ratio)))
-        recipe["objective.discriminator_lr"] = discriminator.lr / ratio
-    if betas and not all(same(list(betas[0]), list(other)) for other in betas):
-        raise UserError(
-            f"ckpt: the betas of its two optimisers, before their corrections by {every:g} and {r1_every:g} steps, are "
-            f"{betas[0]} and {betas[1]}: the released program has one pair, and so has cips_lab; save the file without "
-            "g_optim and d_optim to train on with moments that begin at zero"
-        )
-    return recipe | {
-        **({"objective.betas": list(betas[0])} if betas else {}),
-        "objective.r1_interval": round(r1_every),
-        "objective.r1_weight": number(found.arguments, "r1", 10.0),
-        "objective.ema_half_life_kimg": 10.0 * batch_size / 32,  # 0.5 ** (32 / 10000) a step, whatever the batch
-    }
-
-
-def number(arguments: Mapping[str, object], name: str, otherwise: float) -> float:
-    """A positive number among a program's arguments; `otherwise` where there is none."""
-    value = arguments.get(name)
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if usable else otherwise  # type: ignore[arg-type]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values of an option are, up to the rounding of numbers."""
-    if isinstance(one, Sequence) and isinstance(other, Sequence) and not isinstance(one, str):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=1e-12)
-    return bool(one == other)
-
-
-def text(value: Any) -> str:
-    """A value as it is typed."""
-    if isinstance(value, list):
-        return f"[{','.join(map(text, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-# ---------------------------------------------------------------------------------------------- what is in the folder
-
-
 def fill(gan: GAN, found: OfficialTraining, images: int) -> None:
-    """Put a file's networks in the place of new ones.
-
-    Raises:
-        UserError: they are others.
-    """
-    pairs: list[tuple[nn.Module, nn.Module | None]] = [
-        (gan.generator, found.generator),
-        (gan.generator_ema, found.average),
-        (gan.discriminator, found.discriminator),
-    ]
-    for ours, theirs in pairs:
-        if theirs is None:
-            continue
-        if shapes_of(ours.state_dict()) != shapes_of(theirs.state_dict()):
-            raise UserError(f"training: what it says makes another {type(ours).__name__} than the file's; leave it out")
-        ours.load_state_dict(theirs.state_dict())
+    """Put a file's networks in the place of new ones."""
+    gan.generator.load_state_dict(found.generator.state_dict())
+    gan.generator_ema.load_state_dict(found.average.state_dict())
+    if found.discriminator is not None:
+        gan.discriminator.load_state_dict(found.discriminator.state_dict())
     gan.average.n_averaged.fill_(max(1, images // gan.batch_size))  # 0 would make the average begin anew
     gan.images_seen = images
 
