@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import pickle
 import shlex
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden import DATA, prefixed, small_state, with_sines
+from golden import DATA, STEPS, State, parameters, prefixed, small_state, whole, with_sines
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -23,6 +22,7 @@ from tiny import MemoryDataModule, make_trainer
 from torch import Tensor
 
 from cips_lab.data.dataset import ArrayDataset
+from cips_lab.errors import UserError
 from cips_lab.interop import native, official
 from cips_lab.launch.networks import build_gan
 from cips_lab.launch.resume import fit_from
@@ -30,46 +30,7 @@ from cips_lab.runs.folder import checkpoint_folders
 from cips_lab.training.guard import Guard
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-State = dict[str, Tensor]
 GOLDEN = dict(np.load(DATA / "official_cips.npz"))
-RATIOS = {"g": 4 / 5, "d": 16 / 17}
-STEPS = {"g": 32, "d": 34}  # the next iteration has R1 in a step of its own
-
-
-def parameters(state: State) -> list[str]:
-    return [name for name in state if not name.endswith(".kernel")]
-
-
-def adam_state(state: State, ratio: float, steps: float, lr: float, betas: tuple[float, float]) -> dict[str, Any]:
-    """What `torch.optim.Adam.state_dict` gives after some steps, with moments that no two elements share."""
-    draw = torch.Generator().manual_seed(len(state))
-    names = parameters(state)
-    moments = {
-        i: {
-            "step": torch.tensor(float(steps)),
-            "exp_avg": torch.randn(state[name].shape, generator=draw),
-            "exp_avg_sq": 0.1 + torch.rand(state[name].shape, generator=draw),
-        }
-        for i, name in enumerate(names)
-    }
-    optimizer = torch.optim.Adam([torch.zeros(1)], lr=lr * ratio, betas=tuple(beta**ratio for beta in betas))  # type: ignore[arg-type]
-    (group,) = optimizer.state_dict()["param_groups"]
-    return {"state": moments, "param_groups": [group | {"params": list(range(len(names)))}]}
-
-
-def whole(
-    variant: str = "CIPSskip-256", lr: float = 0.002, betas: tuple[float, float] = (0.0, 0.99)
-) -> dict[str, dict[str, Any]]:
-    """The released program's whole dictionary; what it trains is not what it averages."""
-    average, critic = small_state(variant), small_state("Discriminator-256")
-    trained = {name: value + 0.01 * value.roll(1, 0).sign() for name, value in average.items()}
-    return {
-        "g": trained,
-        "d": critic,
-        "g_ema": average,
-        "g_optim": adam_state(trained, RATIOS["g"], STEPS["g"], lr, betas),
-        "d_optim": adam_state(critic, RATIOS["d"], STEPS["d"], lr, betas),
-    }
 
 
 def z_of() -> Tensor:
@@ -200,7 +161,7 @@ class Pictures(MemoryDataModule):
 
 @pytest.mark.parametrize(
     ("variant", "lr", "betas"),
-    [("CIPSskip-256", 0.002, (0.0, 0.99)), ("CIPSskip-256", 0.0013, (0.5, 0.9)), ("CIPSres-256", 0.002, (0.5, 0.99))],
+    [("CIPSskip-256", 0.002, (0.0, 0.99)), ("CIPSres-256", 0.0013, (0.5, 0.9))],
 )
 def test_training_on_takes_the_step_that_their_adam_takes(
     run: Run, tmp_path: Path, variant: str, lr: float, betas: tuple[float, float]
@@ -300,8 +261,6 @@ def test_a_converted_run_lives_on(run: Run, tmp_path: Path) -> None:
         "metrics.kid_subset_size=10",
         f"data.path={real}",
     )
-    before = run("evaluate", "ckpt=runs/on", "output=before.json", *measure)
-    assert before.returncode == 0, before.stderr
 
     options = [f"data.path={real}" if word.startswith("data.path=") else word for word in command[3:]]
     more = ("schedule.total_kimg=0.264", "schedule.checkpoint_kimg=1")
@@ -357,15 +316,16 @@ def pickled_network(word: str) -> bytes:
         del sys.modules["torch_utils"], sys.modules[module.__name__]
 
 
-@pytest.mark.parametrize(
-    ("word", "named"), [("GMganSynthesis", "Poly-INR's"), ("CoordFuser", "INR-GAN's"), ("Other", "StyleGAN2-ADA-style")]
-)
-def test_pickled_networks_are_recognised_and_not_run(run: Run, tmp_path: Path, word: str, named: str) -> None:
-    (tmp_path / "network.pkl").write_bytes(pickled_network(word))
-    refused = run("convert", "ckpt=network.pkl", "output=runs/x")
+def test_pickled_networks_are_recognised_and_not_run(run: Run, tmp_path: Path) -> None:
+    named = {"GMganSynthesis": "Poly-INR's", "CoordFuser": "INR-GAN's", "Other": "a StyleGAN2-ADA-style network"}
+    for word, which in named.items():
+        (tmp_path / f"{word}.pkl").write_bytes(pickled_network(word))
+        with pytest.raises(UserError, match=rf"{word}\.pkl: {which}"):
+            official.load_generator(tmp_path / f"{word}.pkl")
+    refused = run("convert", "ckpt=GMganSynthesis.pkl", "output=runs/x")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: network.pkl: ")
-    for part in (named, "not read", "evaluate samples=FOLDER"):
+    assert refused.stderr.startswith("error: GMganSynthesis.pkl: Poly-INR's")
+    for part in ("not read", "evaluate samples=FOLDER"):
         assert part in refused.stderr
     assert not (tmp_path / "runs").exists()
 
@@ -375,75 +335,27 @@ class Hostile:
         return (Path.touch, (Path("ran"),))
 
 
-def broken(tmp_path: Path, how: str) -> None:
-    content = whole()
-    if how == "short":
-        del content["g_optim"]["state"][3]["exp_avg"]
-    if how == "transposed":
-        content["g_optim"]["state"][4]["exp_avg"] = content["g_optim"]["state"][4]["exp_avg"].transpose(1, 2)
-    if how == "nan":
-        content["d_optim"]["state"][0]["exp_avg_sq"][0] = math.nan
-    if how == "fewer":
-        content["d_optim"]["param_groups"][0]["params"].pop()
-    if how == "decay":
-        content["d_optim"]["param_groups"][0]["weight_decay"] = 0.1
-    if how == "betas":
-        content["d_optim"]["param_groups"][0]["betas"] = (0.0, 0.5)
-    if how == "networks":
-        content["g"] = small_state("CIPSres-256")
-    torch.save(content, tmp_path / "broken.pt")
-
-
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ("short", "g_optim is no state of Adam for its g"),
-        ("transposed", "exp_avg of conv1.conv.modulation.weight"),
-        ("nan", "exp_avg_sq of convs.0.0.weight is not of finite numbers"),
-        ("fewer", "d_optim is no state of Adam for its d (it is of 23 parameters, and there are 24)"),
-        ("decay", "its weight_decay is not 0"),
-        ("betas", "the betas of its two optimisers"),
-        ("networks", "its g and its g_ema are different networks"),
-    ],
-)
-def test_parts_that_do_not_fit(run: Run, tmp_path: Path, how: str, words: str) -> None:
-    broken(tmp_path, how)
-    refused = run("convert", "ckpt=broken.pt", "output=runs/x")
-    assert refused.returncode == 2, refused.stderr
-    assert refused.stderr.startswith("error: broken.pt: ")
-    assert words in refused.stderr
-    assert refused.stderr.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
-
-
 def test_mistakes(run: Run, tmp_path: Path) -> None:
     torch.save({"g_ema": small_state("CIPSskip-256")}, tmp_path / "ema.pt")
     (tmp_path / "there").mkdir()
-    (tmp_path / "text.pt").write_text("not a checkpoint")
     whole_file = (tmp_path / "ema.pt").read_bytes()
     (tmp_path / "damaged.pt").write_bytes(whole_file[: len(whole_file) // 2])
     torch.save({"g_ema": small_state("CIPSskip-256"), "args": Hostile()}, tmp_path / "hostile.pt")
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
     torch.save({"synthesis.fb1.fc0_5.weight": torch.zeros(3)}, tmp_path / "exported.pt")
     assert run("convert", "ckpt=ema.pt", "output=own.safetensors").returncode == 0
     cases = [
         (["output=x"], "ckpt=... is missing"),
-        (["ckpt=ema.pt"], "output=... is missing"),
         (["ckpt=ema.pt", "output=there"], "output=there is there already"),
-        (["ckpt=ema.pt", "output=own.safetensors"], "output=own.safetensors is there already"),
         (["ckpt=ema.pt", "output=model.gguf.bin"], "nothing is written as .bin"),
         (["ckpt=absent.pt", "output=x"], "absent.pt: no such file"),
-        (["ckpt=text.pt", "output=x"], "text.pt: not a checkpoint that can be read safely"),
         (["ckpt=damaged.pt", "output=x"], "damaged.pt: not a checkpoint that can be read safely"),
         (["ckpt=hostile.pt", "output=x"], "hostile.pt: not a checkpoint that can be read safely"),
-        (["ckpt=other.pt", "output=x"], "other.pt: not a checkpoint of the public CIPS implementation"),
         (["ckpt=exported.pt", "output=x"], "Poly-INR's parameters"),
         (["ckpt=own.safetensors", "output=x"], "own.safetensors is cips_lab's own already"),
         (["ckpt=own.safetensors", "output=x.safetensors", "activation=sine"], "tells its activation itself"),
         (["ckpt=ema.pt", "output=x", "activation=sine"], "activation=sine does not fit"),
         (["ckpt=ema.pt", "output=x.safetensors", "training=seed=1"], "training=seed=1 is of a folder"),
         (["ckpt=ema.pt", "output=x", "training=generator.noise=false"], "the generator is that of ema.pt"),
-        (["ckpt=ema.pt", "output=x", "training=no_such=1"], "no_such"),
     ]
     for options, words in cases:
         refused = run("convert", *options)

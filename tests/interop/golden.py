@@ -3,6 +3,7 @@
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,3 +79,46 @@ def with_sines(variant: str) -> dict[str, torch.Tensor]:
         else:
             state[name] = value + 0.1 if name.endswith("noise.weight") else value
     return state
+
+
+# ------------------------------------------------------------------ whole dictionaries
+
+State = dict[str, torch.Tensor]
+RATIOS = {"g": 4 / 5, "d": 16 / 17}
+STEPS = {"g": 32, "d": 34}  # the next iteration has R1 in a step of its own
+
+
+def parameters(state: State) -> list[str]:
+    return [name for name in state if not name.endswith(".kernel")]
+
+
+def adam_state(state: State, ratio: float, steps: float, lr: float, betas: tuple[float, float]) -> dict[str, Any]:
+    """What `torch.optim.Adam.state_dict` gives after some steps, with moments that no two elements share."""
+    draw = torch.Generator().manual_seed(len(state))
+    names = parameters(state)
+    moments = {
+        i: {
+            "step": torch.tensor(float(steps)),
+            "exp_avg": torch.randn(state[name].shape, generator=draw),
+            "exp_avg_sq": 0.1 + torch.rand(state[name].shape, generator=draw),
+        }
+        for i, name in enumerate(names)
+    }
+    optimizer = torch.optim.Adam([torch.zeros(1)], lr=lr * ratio, betas=tuple(beta**ratio for beta in betas))  # type: ignore[arg-type]
+    (group,) = optimizer.state_dict()["param_groups"]
+    return {"state": moments, "param_groups": [group | {"params": list(range(len(names)))}]}
+
+
+def whole(
+    variant: str = "CIPSskip-256", lr: float = 0.002, betas: tuple[float, float] = (0.0, 0.99)
+) -> dict[str, dict[str, Any]]:
+    """The released program's whole dictionary; what it trains is not what it averages."""
+    average, critic = small_state(variant), small_state("Discriminator-256")
+    trained = {name: value + 0.01 * value.roll(1, 0).sign() for name, value in average.items()}
+    return {
+        "g": trained,
+        "d": critic,
+        "g_ema": average,
+        "g_optim": adam_state(trained, RATIOS["g"], STEPS["g"], lr, betas),
+        "d_optim": adam_state(critic, RATIOS["d"], STEPS["d"], lr, betas),
+    }

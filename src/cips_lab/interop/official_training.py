@@ -9,7 +9,6 @@ gradient is the same rearrangement of theirs, and so are Adam's moments: they pa
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,7 +73,7 @@ class OfficialTraining:
     missing: list[str] = field(default_factory=list)
 
 
-def load_training(source: str | Path, activation: Activation | None = None) -> OfficialTraining:
+def load_training(source: official.Source, activation: Activation | None = None) -> OfficialTraining:
     """Read a whole public checkpoint, whatever of it is there.
 
     Args:
