@@ -24,8 +24,9 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"output={output} is there already: choose another name, or remove it")
     file = generator_file(source)
     if ending is not None:
-        if cfg.training is not None:
-            raise UserError(f"training={cfg.training} is of a folder, which training goes on in, not of {output}")
+        for option in ("training", "kimg"):
+            if cfg[option] is not None:
+                raise UserError(f"{option}={cfg[option]} is of a folder, which training goes on in, not of {output}")
         options = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(options, dict)
         print(ending.write(open_trained(file, cfg.activation), output, {str(k): v for k, v in options.items()}))

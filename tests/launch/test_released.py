@@ -1,5 +1,6 @@
 """Public checkpoints as training takes them: what is carried over, what is missing, what does not fit."""
 
+import argparse
 import math
 import re
 from pathlib import Path
@@ -31,6 +32,8 @@ def broken(tmp_path: Path, how: str) -> None:
         content["d_optim"]["param_groups"][0]["weight_decay"] = 0.1
     if how == "betas":
         content["d_optim"]["param_groups"][0]["betas"] = (0.0, 0.5)
+    if how == "penalty":
+        content["args"] = argparse.Namespace(r1=0)
     if how == "networks":
         content["g"] = small_state("CIPSres-256")
     torch.save(content, tmp_path / "broken.pt")
@@ -45,6 +48,7 @@ def broken(tmp_path: Path, how: str) -> None:
         ("fewer", "d_optim is no state of Adam for its d (it is of 17 parameters, and there are 18)"),
         ("decay", "its weight_decay is not 0"),
         ("betas", "the betas of its two optimisers"),
+        ("penalty", "was trained without R1"),
         ("networks", "its g and its g_ema are different networks"),
     ],
 )

@@ -4,31 +4,13 @@ Nothing heavy is imported until something is written: `--help` lists the table.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cips_lab.errors import UserError
 
 if TYPE_CHECKING:
-    from cips_lab.networks.generator import Generator
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained generator, as it was read.
-
-    Attributes:
-        generator: the average, on the CPU, in evaluation mode, without gradients.
-        config: builds it; ``conf/generator``, resolved, with its ``_target_``.
-        kimg: thousands of images that it was trained on; 0 where the source does not tell.
-        source: the file that it was read from.
-    """
-
-    generator: "Generator"
-    config: dict[str, Any]
-    kimg: float
-    source: Path
+    from cips_lab.interop.trained import Trained
 
 
 class Ending(NamedTuple):
@@ -40,11 +22,11 @@ class Ending(NamedTuple):
         sentence: what it is, for `--help`.
     """
 
-    write: Callable[[Trained, Path, Mapping[str, Any]], str]
+    write: Callable[["Trained", Path, Mapping[str, Any]], str]
     sentence: str
 
 
-def _safetensors(trained: Trained, output: Path, options: Mapping[str, Any]) -> str:
+def _safetensors(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
     from cips_lab.interop.native import save_generator
 
     save_generator(trained.generator, output, trained.config, trained.kimg)

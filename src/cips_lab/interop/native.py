@@ -13,8 +13,8 @@ from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, parse_config, read_safetensors, read_torch
 from cips_lab.files.whole import replacing
 from cips_lab.interop import official
-from cips_lab.interop.exports import Trained
 from cips_lab.interop.sizes import build_as_stored
+from cips_lab.interop.trained import Trained
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.modulated import Activation

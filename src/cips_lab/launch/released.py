@@ -88,10 +88,15 @@ def recipe_of(found: OfficialTraining, batch_size: int) -> dict[str, Any]:
     The released program multiplies learning rates and raises betas by k / (k + 1), with k of each network's own.
 
     Raises:
-        UserError: the two optimisers' betas do not come of one pair.
+        UserError: the two optimisers' betas do not come of one pair, or there was no R1.
     """
     generator, discriminator = found.generator_adam, found.discriminator_adam
     every, r1_every = number(found.arguments, "g_reg_every", 4), number(found.arguments, "d_reg_every", 16)
+    if found.arguments.get("r1") == 0:
+        raise UserError(
+            f"{found.label}: was trained without R1 (r1=0), which the released code still makes steps for; save it "
+            "without args, and give training= the objective.r1_weight to go on with"
+        )
     ratio = every / (every + 1)
     recipe: dict[str, Any] = {} if ratio == 0.8 else {"objective.generator_lazy_ratio": ratio}
     betas = []
