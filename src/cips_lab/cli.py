@@ -27,6 +27,7 @@ from cips_lab.configuration.refused import in_words
 from cips_lab.errors import STATUS_AT_ONCE, STATUS_MISTAKE, STATUS_REQUEUE, Interrupted, UserError
 from cips_lab.files.places import check_output, fault_of_place, told
 from cips_lab.files.secrets import redact
+from cips_lab.interop import exports
 from cips_lab.metrics.registry import names, usual_names
 from cips_lab.processes import runtime
 from cips_lab.processes.ranks import register_resolvers
@@ -69,6 +70,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
                                 "metrics": ", ".join(names()),
                                 "usual": ", ".join(usual_names()),
                                 "figures": ", ".join(figures.names()),
+                                "endings": exports.described(),
                             },
                         ),
                         end="",

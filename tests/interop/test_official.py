@@ -1,74 +1,20 @@
 """The released implementation's outputs, reproduced from weights that anyone can make again (tests/data/README.md)."""
 
 import argparse
-import json
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden import DATA, FORMAT, prefixed, small_state, with_sines
 
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import read_torch
 from cips_lab.interop import native, official
 from cips_lab.networks.coordinates import image_grid
 
-DATA = Path(__file__).parents[1] / "data"
 GOLDEN = dict(np.load(DATA / "official_cips.npz"))
-FORMAT: dict[str, dict[str, list[int]]] = json.loads((DATA / "official_checkpoint_format.json").read_text())
-
-
-def golden_tensor(name: str, shape: list[int]) -> torch.Tensor:
-    if name.endswith(".kernel"):
-        taps = np.array([1, 3, 3, 1], dtype=np.float32)
-        return torch.from_numpy(np.outer(taps, taps) / 64)
-    r = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
-    if name.endswith("noise.weight"):
-        r = 0 * r
-    elif name.endswith("bias"):
-        r = 0.1 * r + (1.0 if "modulation" in name else 0.0)
-    elif name.startswith("style.") and name.endswith("weight"):
-        r = 100 * r
-    elif name.startswith("lff."):
-        r = 2 * r
-    return torch.from_numpy(np.asarray(r, dtype=np.float32))
-
-
-def small_state(variant: str) -> dict[str, torch.Tensor]:
-    """The format at 256 brought down to the golden sizes: resolution 16, 32 + 32 features, 2 mapping layers of 64."""
-    state = {}
-    for name, shape in FORMAT[variant].items():
-        parts = name.split(".")
-        if variant.startswith("Disc"):
-            # Resolution 16: the two 512-channel blocks nearest the end become convs.1 and convs.2.
-            if parts[0] == "convs" and int(parts[1]) > 2:
-                continue
-            shape = [512 if side in (128, 256) else side for side in shape]
-        else:
-            if parts[0] == "style" and int(parts[1]) > 2:
-                continue
-            if parts[0] == "to_rgbs" and int(parts[1]) > 2:
-                continue
-            if parts[0] == "linears" and int(parts[1]) > (3 if "res" in variant else 5):
-                continue
-            first = name.startswith("linears.0." if "res" in variant else "conv1.")
-            if parts[0] == "style":
-                shape = [64] * len(shape)
-            elif parts[0] == "lff":
-                shape = [32, *shape[1:]]
-            elif name == "emb.input":
-                shape = [1, 32, 16, 16]
-            elif "modulation" in name:
-                features = 64 if first else 512
-                shape = [features, 64] if name.endswith("weight") else [features]
-            elif first and name.endswith("conv.weight"):
-                shape = [1, 512, 64, 1, 1]
-            elif name == "to_rgb_last.conv.weight":
-                shape = [1, 3, 512, 1, 1]
-        state[name] = golden_tensor(name, shape)
-    return state
 
 
 def close(ours: torch.Tensor, name: str) -> None:
@@ -149,13 +95,6 @@ def test_what_is_not_such_a_checkpoint(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ as other trainers write them
 
 
-def prefixed(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Before every name, or, with `inner`, after its first part: a submodule that was compiled alone."""
-    if prefix == "inner":
-        return {"._orig_mod.".join(name.split(".", 1)): value for name, value in state.items()}
-    return {prefix + name: value for name, value in state.items()}
-
-
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.", "inner"]
 )
@@ -173,17 +112,6 @@ def test_a_name_that_is_there_twice_is_refused() -> None:
     state = small_state("CIPSskip-256")
     with pytest.raises(UserError, match=r"style\.1\.weight is there twice"):
         official.load_generator({"module.style.1.weight": state["style.1.weight"], **state})
-
-
-def with_sines(variant: str) -> dict[str, torch.Tensor]:
-    """A state dict as ``--activation sin`` and ``sinrelu`` make it: the bias [1, C, 1, 1] is the layer's own."""
-    state = {}
-    for name, value in small_state(variant).items():
-        if name.endswith("activate.bias"):
-            state[name.replace("activate.bias", "bias")] = value.view(1, -1, 1, 1)
-        else:
-            state[name] = value + 0.1 if name.endswith("noise.weight") else value
-    return state
 
 
 def straight(state: dict[str, torch.Tensor], residual: bool, activation: str, z: torch.Tensor) -> torch.Tensor:
@@ -242,7 +170,7 @@ def test_the_released_activations_with_a_sine(variant: str, activation: str, z: 
     ours = "sine" if activation == "sin" else "sinrelu"
     given = official.load_generator(tmp_path / "untold.pt", activation=ours).train()
     assert torch.equal(given(z), told(z))
-    with pytest.raises(UserError, match=r"untold\.pt: its activation is sin or sinrelu.*native\.convert"):
+    with pytest.raises(UserError, match=r"untold\.pt: its activation is sin or sinrelu.*cips_lab\.convert"):
         native.load_generator(tmp_path / "untold.pt")
     native.convert(tmp_path / "untold.pt", tmp_path / "ours.safetensors", activation=ours)
     assert torch.equal(native.load_generator(tmp_path / "ours.safetensors").train()(z), told(z))

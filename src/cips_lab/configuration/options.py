@@ -219,6 +219,14 @@ PREPARE: Options = {
     "seed": whole(0),
     "tolerate": FLAG,
 }
+CONVERT: Options = {
+    "ckpt": TEXT.or_null(),
+    "output": TEXT.or_null(),
+    "activation": one_of("sine", "sinrelu").or_null("as the file tells"),
+    "batch_size": whole(1, "images"),
+    "kimg": NOT_NEGATIVE.or_null("as the optimiser's steps tell"),
+    "training": TEXT.or_null(),
+}
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,
     "plan": PLAN,
@@ -230,6 +238,7 @@ COMMANDS: dict[str, Options] = {
     "report": REPORT,
     "tabulate": TABULATE,
     "prepare": PREPARE,
+    "convert": CONVERT,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("data", "metrics", "logger"),

@@ -1,6 +1,7 @@
 """Our own generator files: safetensors with the generator's configuration in its header."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cips_lab.files.untrusted import first_line, parse_config, read_safetensors,
 from cips_lab.files.whole import replacing
 from cips_lab.interop import official
 from cips_lab.interop.sizes import build_as_stored
+from cips_lab.interop.trained import Trained
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.modulated import Activation
@@ -54,8 +56,44 @@ def convert(source: str | Path, output: str | Path, activation: Activation | Non
     Raises:
         UserError: the source cannot be read, or does not tell its activation and it is not given.
     """
-    generator, options = official.load_with_options(source, activation=activation)
-    save_generator(generator, output, {"_target_": "cips_lab.networks.cips.CIPSGenerator", **options}, kimg=0.0)
+    trained = open_trained(source, activation)
+    save_generator(trained.generator, output, trained.config, trained.kimg)
+
+
+def open_trained(source: str | Path, activation: Activation | None = None) -> Trained:
+    """A generator with all that is needed to write it as another file.
+
+    Args:
+        source: as for `load_generator`.
+        activation: of a public checkpoint, see `official.load_generator`.
+
+    Raises:
+        UserError: as `load_generator`; or an activation is given for a file of our own, which tells it.
+    """
+    path = generator_file(source)
+    if is_ours(path):
+        if activation is not None:
+            raise UserError(f"activation={activation}: {path} is a file of cips_lab, which tells its activation itself")
+        generator, config = load_with_config(path)
+        return Trained(generator, config, _kimg(path), path)
+    public, options = official.load_with_options(path, activation=activation)
+    return Trained(public, {"_target_": "cips_lab.networks.cips.CIPSGenerator", **options}, 0.0, path)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is of a kind that cips_lab writes; by its name."""
+    return path.suffix in (".safetensors", ".ckpt")
+
+
+def _kimg(path: Path) -> float:
+    """What a file of ours, which has been read, says of its age."""
+    if path.suffix == ".ckpt":
+        return float(read_torch(path, "a checkpoint")["cips_lab"].get("images_seen", 0)) / 1000
+    try:
+        kimg = float(read_safetensors(path)[1]["kimg"])
+    except (KeyError, ValueError):
+        return 0.0
+    return kimg if math.isfinite(kimg) else 0.0
 
 
 def generator_file(source: str | Path) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, read_torch
+from cips_lab.interop.foreign import foreign_state, refuse_pickled_network
 from cips_lab.interop.sizes import LARGEST_RESOLUTION, Network
 from cips_lab.networks.cips import CIPSGenerator, official_widths
 from cips_lab.networks.discriminator import ResidualDiscriminator
@@ -25,13 +26,24 @@ from cips_lab.networks.encoding import Lookup
 from cips_lab.networks.modulated import Activation
 
 StateDict = Mapping[str, Tensor]
-Source = str | Path | Mapping[str, object]
+GENERATOR, DISCRIMINATOR = "style.1.weight", "convs.0.0.weight"  # a parameter that each has
+KERNEL = ".kernel"  # how names of the blur's fixed kernels end
 WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile put before, or into, a name
 ACTIVATIONS: dict[object, Activation] = {"sin": "sine", "sinrelu": "sinrelu"}  # the released code's word -> ours
 
 
+class Content(NamedTuple):
+    """A whole file's."""
+
+    label: str  # for messages
+    whole: Mapping[Any, object]
+
+
+Source = str | Path | Mapping[str, object] | Content
+
+
 class Checkpoint(NamedTuple):
-    """What is read from a source."""
+    """What is read from a source of one network."""
 
     label: str  # for messages
     state: StateDict  # of the network that is wanted, under the released code's own names
@@ -60,17 +72,19 @@ def load_generator(
 
 
 def load_with_options(
-    source: Source, embedding_lookup: Lookup = "official", activation: Activation | None = None
+    source: Source,
+    embedding_lookup: Lookup = "official",
+    activation: Activation | None = None,
+    keys: tuple[str, ...] = ("g_ema", "g"),
 ) -> tuple[CIPSGenerator, dict[str, Any]]:
-    """As `load_generator`, with the options of `CIPSGenerator` that build it."""
-    label, state, arguments = _read(source, ("g_ema", "g"), "style.1.weight")
-    with _named(label):
+    """As `load_generator`, with the options of `CIPSGenerator` that build it; `keys`: what to look under, in order."""
+    label, state, arguments = network_in(source, keys, GENERATOR)
+    with named(label):
         options, pairs, residual = _generator_options(state)
         options["embedding_lookup"] = embedding_lookup
         first = "linears.0" if residual else "conv1"
         options["activation"] = _activation(state, f"{first}.bias", activation, arguments)
-        named = {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()}
-        generator = _build(CIPSGenerator, options, named)
+        generator = _build(CIPSGenerator, options, generator_tensors(state, pairs, residual))
     generator.eval().requires_grad_(False)
     z = torch.randn(4096, generator.z_dim, generator=torch.Generator().manual_seed(0))
     generator.mapping.w_mean.copy_(generator.mapping(z).mean(0))
@@ -79,11 +93,9 @@ def load_with_options(
 
 def _generator_options(state: StateDict) -> tuple[dict[str, Any], int, bool]:
     """From names and shapes: the constructor's options, the number of pairs of layers, whether they are residual."""
-    residual = "linears.1.conv1.conv.weight" in state
+    pairs, residual = variant_of(state)
     skip = "to_rgbs.0.bias" in state
     first = "linears.0" if residual else "conv1"
-    inner = _count(state, r"linears\.\d+\.conv1\.conv\.weight" if residual else r"linears\.\d+\.conv\.weight")
-    pairs = inner if residual else inner // 2
     width = state[f"{first}.conv.weight"].shape[1]
     last = state[f"to_rgbs.{pairs - 1}.conv.weight" if skip else "to_rgb_last.conv.weight"].shape[2]
     w_dim, z_dim = state["style.1.weight"].shape
@@ -117,8 +129,8 @@ def _activation(
     if told in ("sine", "sinrelu"):
         return told
     raise ValueError(
-        "its activation is sin or sinrelu, and the file does not tell which; convert it once, in Python: "
-        "cips_lab.interop.native.convert(FILE, 'generator.safetensors', activation='sine' or 'sinrelu')"
+        "its activation is sin or sinrelu, and the file does not tell which; convert it once, with "
+        "activation=sine (their sin) or activation=sinrelu: python -m cips_lab.convert ckpt=FILE output=FOLDER"
     )
 
 
@@ -131,8 +143,13 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
     Raises:
         UserError: the file cannot be read, or is not such a checkpoint.
     """
-    label, state, _ = _read(source, ("d",), "convs.0.0.weight")
-    with _named(label):
+    return load_discriminator_with_options(source)[0]
+
+
+def load_discriminator_with_options(source: Source) -> tuple[ResidualDiscriminator, dict[str, int]]:
+    """As `load_discriminator`, with the options of `ResidualDiscriminator` that build it."""
+    label, state, _ = network_in(source, ("d",), DISCRIMINATOR)
+    with named(label):
         blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
         resolution = 4 * 2**blocks
         channels = [state["convs.0.0.weight"].shape[0]]
@@ -142,9 +159,32 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
             "channel_base": channels[0] * resolution,
             "channel_max": max(channels),
         }
-        named = {_discriminator_name(name): value for name, value in state.items() if not name.endswith(".kernel")}
-        discriminator = _build(ResidualDiscriminator, options, named)
-    return discriminator.eval().requires_grad_(False)
+        discriminator = _build(ResidualDiscriminator, options, discriminator_tensors(state))
+    return discriminator.eval().requires_grad_(False), options
+
+
+def generator_tensors(state: StateDict, pairs: int, residual: bool) -> dict[str, Tensor]:
+    """A released generator's tensors by our names and in our layout; they may be fewer, or others of these shapes.
+
+    Nothing is scaled and nothing mixed: an element of ours is one of theirs, and so is its gradient.
+
+    Args:
+        state: by the released names.
+        pairs, residual: see `variant_of`.
+    """
+    return {_generator_name(name, pairs, residual): _reshape(name, value) for name, value in state.items()}
+
+
+def discriminator_tensors(state: StateDict) -> dict[str, Tensor]:
+    """The same of a discriminator, but for the kernels of its blur, which are no parameters."""
+    return {_discriminator_name(name): value for name, value in state.items() if not name.endswith(KERNEL)}
+
+
+def variant_of(state: StateDict) -> tuple[int, bool]:
+    """Of a released generator: the number of pairs of layers, and whether they are residual."""
+    residual = "linears.1.conv1.conv.weight" in state
+    inner = _count(state, r"linears\.\d+\.conv1\.conv\.weight" if residual else r"linears\.\d+\.conv\.weight")
+    return inner if residual else inner // 2, residual
 
 
 def _generator_name(name: str, pairs: int, residual: bool) -> str:
@@ -220,15 +260,25 @@ def _count(state: StateDict, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
-def _read(source: Source, keys: tuple[str, ...], evidence: str) -> Checkpoint:
-    """The state dict under the first of `keys` that is there, or the whole content; `UserError` without `evidence`."""
-    content: object = source
-    label = "the given state dict"
+def read(source: Source) -> Content:
+    """A source's content, looked at no further.
+
+    Raises:
+        UserError: it is a file that cannot be read safely.
+    """
+    if isinstance(source, Content):
+        return source
     if isinstance(source, (str, Path)):
-        label = str(source)
+        refuse_pickled_network(Path(source))
         content = read_torch(source, "a checkpoint")
-    whole = content if isinstance(content, Mapping) else {}
-    found = next((whole[key] for key in keys if isinstance(whole.get(key), Mapping)), whole)
+        return Content(str(source), content if isinstance(content, Mapping) else {})
+    return Content("the given state dict", source)
+
+
+def network_in(source: Source, keys: tuple[str, ...], evidence: str) -> Checkpoint:
+    """The state dict under the first of `keys` that is there, or the whole content; `UserError` without `evidence`."""
+    label, whole = content = read(source)
+    found = next((value for key in keys if isinstance(value := whole.get(key), Mapping)), whole)
     state: dict[str, Tensor] = {}
     for name, value in found.items():
         plain = ".".join(part for part in str(name).split(".") if part not in WRAPPERS)
@@ -239,11 +289,16 @@ def _read(source: Source, keys: tuple[str, ...], evidence: str) -> Checkpoint:
     if evidence not in state:
         raise UserError(
             f"{label}: not a checkpoint of the public CIPS implementation (no {evidence} in it); give a run folder, a "
-            ".safetensors of cips_lab or a .pt of that implementation"
+            f".safetensors of cips_lab or a .pt of that implementation{foreign_state(state)}"
         )
-    arguments = whole.get("args", {})
+    return Checkpoint(label, state, arguments_of(content))
+
+
+def arguments_of(content: Content) -> Mapping[str, object]:
+    """Of the training program, where they were kept."""
+    arguments = content.whole.get("args", {})
     arguments = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
-    return Checkpoint(label, state, arguments if isinstance(arguments, Mapping) else {})
+    return arguments if isinstance(arguments, Mapping) else {}
 
 
 def _build(kind: type[Network], options: dict[str, Any], state: dict[str, Tensor]) -> Network:
@@ -266,7 +321,7 @@ def _build(kind: type[Network], options: dict[str, Any], state: dict[str, Tensor
 
 
 @contextmanager
-def _named(label: str) -> Iterator[None]:
+def named(label: str) -> Iterator[None]:
     """What cannot be made of names and shapes becomes one message that names the file."""
     try:
         yield

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cips_lab.data.base import BaseDataModule
 from cips_lab.files.secrets import redact_arguments
 from cips_lab.files.whole import replace_text, sha256_of
 from cips_lab.interop.native import generator_file
-from cips_lab.runs.choices import composed_choices, write_choices, write_overrides
+from cips_lab.runs.choices import Choices, composed_choices, write_choices, write_overrides
 from cips_lab.runs.folder import CONFIG, ENVIRONMENT
 from cips_lab.runs.inputs import Inputs, read_inputs, write_inputs
 from cips_lab.training.gan import GAN
@@ -33,11 +34,24 @@ def inputs_of(data: BaseDataModule, init: str | None) -> Inputs:
     return Inputs(pictures=data.train_dataset.identity(), init=weights)
 
 
-def write_folder(folder: Path, settings: dict[str, Any], inputs: Inputs) -> None:
-    """What is known of a run when it begins; of one that goes on, what has not changed meanwhile is kept."""
-    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("sweep_name=")]
-    write_overrides(folder, redact_arguments(overrides))
-    write_choices(folder, composed_choices())
+def write_folder(
+    folder: Path,
+    settings: dict[str, Any],
+    inputs: Inputs,
+    overrides: Sequence[str] | None = None,
+    choices: Choices | None = None,
+) -> None:
+    """What is known of a run when it begins; of one that goes on, what has not changed meanwhile is kept.
+
+    Args:
+        folder: the run's.
+        settings: resolved, without secrets.
+        inputs: what it is made from.
+        overrides, choices: what it was composed of; None: as this command was.
+    """
+    overrides = HydraConfig.get().overrides.task if overrides is None else overrides
+    write_overrides(folder, redact_arguments([o for o in overrides if not o.startswith("sweep_name=")]))
+    write_choices(folder, composed_choices() if choices is None else choices)
     begun_with = read_inputs(folder).init  # a run in `init=` may have gone on since
     write_inputs(folder, replace(inputs, init=begun_with or inputs.init))
     replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))

@@ -35,8 +35,10 @@ def refuse_another_run(
     path = folder / CONFIG
     if not continuing or not path.exists():
         return
-    inputs, before = inputs or Inputs(), read_inputs(folder)
-    found = differences(redact_settings(read_settings(path)), settings, RESULT)
+    inputs, before, there = inputs or Inputs(), read_inputs(folder), read_settings(path)
+    found = differences(redact_settings(there), settings, RESULT)
+    if there.get("data") is None:  # converted from elsewhere (launch/adoption.py): its pictures are those given now
+        found = {name: pair for name, pair in found.items() if name.partition(".")[0] != "data"}
     if before.init is not None and before.init == inputs.init:
         found.pop("init", None)
     if before.pictures is not None and inputs.pictures is not None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import yaml
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -15,9 +16,12 @@ Choices = dict[str, str]
 
 def composed_choices() -> Choices:
     """Of this command: ``{"generator": "cips_ne", "data": "blue_marble", ...}``; empty outside Hydra."""
-    if not HydraConfig.initialized():
-        return {}
-    composed = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+    return choices_of(HydraConfig.get()) if HydraConfig.initialized() else {}
+
+
+def choices_of(hydra: HydraConf) -> Choices:
+    """Of Hydra's own part of a composed configuration."""
+    composed = OmegaConf.to_container(hydra.runtime.choices)
     assert isinstance(composed, dict)
     return {str(k): str(v) for k, v in composed.items() if v is not None and not str(k).startswith("hydra/")}
 

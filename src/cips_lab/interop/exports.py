@@ -1,0 +1,65 @@
+"""What a generator can be written as, by the ending of the file's name: the one table.
+
+Nothing heavy is imported until something is written: `--help` lists the table.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cips_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from cips_lab.interop.trained import Trained
+
+
+class Ending(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        write: of a generator, a file that is not there yet and the command's options (``conf/convert.yaml``), the
+            file; returns a sentence that is printed.
+        sentence: what it is, for `--help`.
+    """
+
+    write: Callable[["Trained", Path, Mapping[str, Any]], str]
+    sentence: str
+
+
+def _safetensors(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
+    from cips_lab.interop.native import save_generator
+
+    save_generator(trained.generator, output, trained.config, trained.kimg)
+    return f"{output}: the generator, which every command of cips_lab reads"
+
+
+ENDINGS: dict[str, Ending] = {
+    ".safetensors": Ending(_safetensors, "the generator in one file, which every command of cips_lab reads"),
+}
+
+
+def ending_of(output: Path) -> Ending | None:
+    """The kind of file that an output's name asks for; None where it is a folder's.
+
+    Raises:
+        UserError: it has the ending of a file that is not in the table.
+    """
+    if output.suffix in ENDINGS:
+        return ENDINGS[output.suffix]
+    if output.suffix in FILES:
+        raise UserError(f"output={output}: nothing is written as {output.suffix}; choose a folder, or {listed()}")
+    return None
+
+
+# Endings that nobody means a folder by, and that are not in the table (those in it are looked for first).
+FILES = (".bin", ".ckpt", ".jit", ".onnx", ".pkl", ".pt", ".pt2", ".pth", ".pytorch", ".zip")
+
+
+def listed() -> str:
+    """The endings."""
+    return ", ".join(ENDINGS)
+
+
+def described() -> str:
+    """The endings and what they are, for `--help`."""
+    return "; ".join(f"{ending}: {kind.sentence}" for ending, kind in ENDINGS.items())
