@@ -7,7 +7,7 @@ styles' gradient (`networks.tiling`).
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,10 @@ class Schedule:
         left = 1 - step / self.steps / QUIET_FROM
         return self.perturbation * max(0.0, left) ** 2 if step else 0.0
 
+    def quiet(self) -> "Schedule":
+        """The same without perturbations."""
+        return replace(self, perturbation=0.0)
+
 
 @dataclass(frozen=True)
 class State:
@@ -64,7 +68,7 @@ class State:
 
     @property
     def loss(self) -> float:
-        """What was minimised."""
+        """The distance, without what else was minimised."""
         return float(self.terms.loss)
 
 
@@ -91,7 +95,7 @@ def descend(
         schedule: how.
         watch: is shown each state.
         random: on the CPU, where styles are perturbed.
-        penalty: what is minimised too.
+        penalty: what is minimised too; states are chosen by their distance alone.
 
     Raises:
         UserError: a loss is not finite.
@@ -106,8 +110,7 @@ def descend(
             aside = amount * torch.randn(at[0].shape, generator=random).to(at[0]) if amount else 0.0
             image = draw(at[0] + aside, *at[1:])
             terms = objective(image)
-            if penalty is not None:
-                terms = terms._replace(loss=terms.loss + penalty(*at))
+            total = terms.loss if penalty is None else terms.loss + penalty(*at)
         state = State(tuple(t.detach().clone() for t in at), image.detach(), Terms(*(term.detach() for term in terms)))
         if not math.isfinite(state.loss):
             raise UserError(
@@ -120,7 +123,7 @@ def descend(
         if not last:
             optimizer.param_groups[0]["lr"] = schedule.rate(step)
             optimizer.zero_grad()
-            terms.loss.backward()
+            total.backward()
             optimizer.step()
     assert best is not None  # the first state is never perturbed
     return best

@@ -20,10 +20,10 @@ class Cell:
     caption: str = ""
 
 
-def shown(picture: np.ndarray, largest: int | None = LARGEST) -> np.ndarray:
+def shown(picture: np.ndarray, smallest: int = CELL, largest: int | None = LARGEST) -> np.ndarray:
     """uint8 [H, W, 3] at a size to be looked at: whole times larger, or resized where it is too large."""
     height, width = picture.shape[:2]
-    scale = max(1, -(-CELL // min(height, width)))
+    scale = max(1, -(-smallest // min(height, width)))
     if scale > 1:
         return picture.repeat(scale, axis=0).repeat(scale, axis=1)
     if largest is None or max(height, width) <= largest:
@@ -33,10 +33,12 @@ def shown(picture: np.ndarray, largest: int | None = LARGEST) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Cell]]], largest: int | None = LARGEST) -> np.ndarray:
+def sheet(
+    rows: Sequence[tuple[str, Sequence[Cell]]], smallest: int = CELL, largest: int | None = LARGEST
+) -> np.ndarray:
     """uint8 [H, W, 3]: row by row, the name of each before it; pictures have one size."""
     font = ImageFont.load_default(13)
-    cells = [[(shown(cell.picture, largest), cell.caption) for cell in cells] for _, cells in rows]
+    cells = [[(shown(cell.picture, smallest, largest), cell.caption) for cell in cells] for _, cells in rows]
     height, width = cells[0][0][0].shape[:2]
     names = [name for name, _ in rows]
     margin = GAP + max((max(font.getlength(line) for line in name.split("\n")) for name in names if name), default=0)

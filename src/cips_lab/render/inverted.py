@@ -1,10 +1,10 @@
 """Pictures that were found again in a generator: their styles in a file, and drawn at any size.
 
-    from cips_lab import load_generator
-    from cips_lab.render.inverted import draw_inverted, load_inversion
+from cips_lab import load_generator
+from cips_lab.render.inverted import draw_inverted, load_inversion
 
-    generator, found = load_generator("runs/mine"), load_inversion("inversion/inversion.safetensors")
-    images = draw_inverted(generator, found, resolution=1024)          # [1, 3, 1024, 1024], about [-1, 1]
+generator, found = load_generator("runs/mine"), load_inversion("inversion/inversion.safetensors")
+images = draw_inverted(generator, found, resolution=1024)          # [1, 3, 1024, 1024], about [-1, 1]
 """
 
 import json
