@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from cips_lab.inverting.descent import Schedule
 from cips_lab.inverting.edits import edits_of
 from cips_lab.inverting.objective import feature_network
 from cips_lab.inverting.outcome import in_decibels, write_outcome
-from cips_lab.inverting.search import Found, Options, Search
+from cips_lab.inverting.search import Options, Search
 from cips_lab.inverting.targets import Target, open_targets
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
@@ -70,7 +69,8 @@ class Inverting:
             return
         if not isinstance(self.generator, CIPSGenerator):
             raise UserError(
-                "space=layers_noise: this generator is convolutional, and its noise is not looked for; choose space=layers"
+                "space=layers_noise: this generator is convolutional, and its noise is not looked for; "
+                "choose space=layers"
             )
         if not self.generator.noise:
             raise UserError("space=layers_noise: this generator has no noise (generator.noise); choose space=layers")

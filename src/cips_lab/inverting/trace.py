@@ -59,10 +59,8 @@ class Trace:
         """Keep a state's numbers, and now and then its picture."""
         step, values = len(self.rows), [float(term) for term in state.terms]
         ratio = psnr(float((state.image.clamp(-1, 1) - self.target).square().mean()))
-        self.rows.append(
-            {"step": step, "stage": self._stage, "loss": values[0], "pixels": values[1], "features": values[2]}
-            | {"psnr": ratio}
-        )
+        numbers = dict(zip(("loss", "pixels", "features", "psnr"), [*values, ratio], strict=True))
+        self.rows.append({"step": step, "stage": self._stage, **numbers})
         if step % self._every == 0 or step == self._steps - 1:
             self.frames.append((step, frame(state.image)))
         self._bar.set_postfix_str(f"{self._stage}, PSNR {ratio:.1f} dB", refresh=False)
