@@ -40,12 +40,14 @@ def edits_of(
     def cell(styles: Tensor, caption: str) -> Cell:
         return Cell(frame(draw_styles(generator, styles, grid, found.noise, found.noise_seed)), caption)
 
-    rows = [("towards\nthe mean", [cell(mean + share * (own - mean), f"{share:g}") for share in SHARES])]
+    def between(end: Tensor, name: str) -> list[Cell]:
+        captions = ["found", *(f"{share:g}" for share in SHARES[1:-1]), name]
+        return [cell(end + s * (own - end), caption) for s, caption in zip(SHARES, captions, strict=True)]
+
+    rows = [("towards\nthe mean", between(mean, "mean"))]
     name, end = toward if toward is not None else others[0] if others else ("", own)
     if name:
-        end = end if end.dim() == 3 else end[:, None]
-        between = [cell(end + share * (own - end), f"{share:g}") for share in SHARES]
-        rows.append((f"towards\n{name}", between))
+        rows.append((f"towards\n{name}", between(end if end.dim() == 3 else end[:, None], name)))
     if others:
         rows.append(("others", [cell(styles, other) for other, styles in others]))
         for part, numbers in zip(PARTS, np.array_split(np.arange(layers), len(PARTS)), strict=True):
