@@ -53,7 +53,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_a_picture_is_found_and_drawn_again(run: Run, weights: Path, picture: Path, tmp_path: Path) -> None:
-    result = run("invert", f"image={picture}", f"ckpt={weights}", "output=found", "steps=100", "edits=0-2")
+    result = run("invert", f"image={picture}", f"ckpt={weights}", "output=found", "steps=60", "edits=0-2")
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "found"
     files = {path.name for path in folder.iterdir()}
@@ -67,14 +67,14 @@ def test_a_picture_is_found_and_drawn_again(run: Run, weights: Path, picture: Pa
     numbers = json.loads((folder / "inversion.json").read_text())
     error = np.square(pixels(folder / "reconstruction.png") - pixels(picture)).mean()
     assert numbers["psnr"] == pytest.approx(10 * np.log10(255**2 / error))
-    assert numbers["psnr"] > 30 > numbers["mean_psnr"]
+    assert numbers["psnr"] > 25 > numbers["mean_psnr"] + 5
     assert numbers["gain_db"] == pytest.approx(numbers["psnr"] - numbers["mean_psnr"])
     assert list(numbers["stages"]) == ["w", "layers"]
     assert numbers["feature_distance"] < numbers["mean_feature_distance"]
     assert f"{numbers['psnr']:.1f} dB" in result.stdout
     rows = list(csv.DictReader((folder / "curve.csv").open()))
-    assert [int(row["step"]) for row in rows] == list(range(2 * 101))
-    assert float(rows[100]["psnr"]) > float(rows[0]["psnr"])
+    assert [int(row["step"]) for row in rows] == list(range(2 * 61))
+    assert float(rows[60]["psnr"]) > float(rows[0]["psnr"])
 
     found = load_inversion(folder / "inversion.safetensors")
     generator = load_generator(weights)
@@ -132,7 +132,7 @@ def test_several_pictures_get_a_folder_each(run: Run, weights: Path, picture: Pa
         (("space=layers_noise",), ("no noise", "choose space=layers")),
         (("class=1",), ("class=1", "no classes")),
         (("pixels=0",), ("nothing is compared",)),
-        (("learning_rate=1e30",), ("not finite", "learning_rate")),
+        (("learning_rate=1e39",), ("learning_rate", "at most 100")),
         (("device=cuda:9",), ("device=cuda:9",)),
     ],
     ids=str,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from variants import CIPS_VARIANTS, build
 
+from cips_lab.errors import UserError
 from cips_lab.inverting.descent import Schedule, State, descend
 from cips_lab.inverting.objective import Objective, Terms, feature_network, resized
 from cips_lab.inverting.search import unlike_noise
@@ -26,9 +27,7 @@ def gradient(generator: CIPSGenerator, w: Tensor, target: Tensor, tile: int | No
 
 @pytest.mark.parametrize("variant", CIPS_VARIANTS)
 @pytest.mark.parametrize("size", [None, (20, 12)], ids=["native", "20x12"])
-def test_by_tiles_as_in_one_pass(
-    variant: str, size: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_by_tiles_as_in_one_pass(variant: str, size: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Styles by layer, each tile's graph made again; against one ordinary graph over all pixels."""
     monkeypatch.setattr("cips_lab.networks.tiling.KEEP_BYTES", 0)
     generator = build(variant).eval().requires_grad_(False)
@@ -147,6 +146,29 @@ def test_a_descent_keeps_its_best_state() -> None:
     assert best.loss == min(state.loss for state in seen) <= float(objective(draw(start)).loss)
     assert max(state.loss for state in seen) > 1
     assert isinstance(best.terms, Terms)
+
+
+def test_numbers_that_are_none_are_told() -> None:
+    objective = Objective(torch.zeros(1, 3, 2, 2), (1.0, 0.0), None)
+    pictures = iter([1.0, 1.0, torch.inf])
+
+    def draw(u: Tensor) -> Tensor:
+        return u.sum() * torch.full((1, 3, 2, 2), next(pictures))
+
+    with pytest.raises(UserError, match=r"not finite after 2 steps.*learning_rate=0\.1"):
+        descend([torch.ones(1, 3)], draw, objective, Schedule(20, 0.1), lambda state: None)
+
+
+def test_what_shows_the_same_is_the_same() -> None:
+    """Brighter than white counts for nothing where the target is white, and has its gradient where it is not."""
+    target = torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
+    objective = Objective(target, (1.0, 0.0), None)
+    assert float(objective(torch.tensor([1.5, -3.0, 0.5]).view(1, 3, 1, 1)).pixels) == 0
+    image = torch.tensor([0.5, 1.5, 1.5]).view(1, 3, 1, 1).requires_grad_()
+    terms = objective(image)
+    (slope,) = torch.autograd.grad(terms.pixels, image)
+    assert float(terms.pixels.detach()) == pytest.approx((0.25 + 6.25 + 1) / 3)
+    torch.testing.assert_close(slope.flatten(), torch.tensor([-1.0, 5.0, 2.0]) / 3)
 
 
 def test_white_noise_is_like_noise() -> None:

@@ -136,8 +136,6 @@ def test_every_generator(kind: str) -> None:
 def test_the_same_seed_finds_the_same(generator: CIPSGenerator) -> None:
     target = torch.rand(1, 3, *generator.size) * 2 - 1
     perturbed = Schedule(10, 0.1, perturbation=0.5)
-    first, again, other = (
-        found(generator, target, schedule=perturbed, seed=seed).trace.ratios for seed in (0, 0, 1)
-    )
+    first, again, other = (found(generator, target, schedule=perturbed, seed=seed).trace.ratios for seed in (0, 0, 1))
     assert first == again
     assert first != other

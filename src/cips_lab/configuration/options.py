@@ -229,7 +229,7 @@ INVERT: Options = {
     "start": one_of("best", "mean"),
     "candidates": whole(1, "styles"),
     "steps": COUNT,
-    "learning_rate": POSITIVE,
+    "learning_rate": Kind("a positive number of at most 100", lambda value: is_number(value) and 0 < value <= 100),
     "ramp_up": SHARE,
     "ramp_down": SHARE,
     "perturbation": NOT_NEGATIVE,

@@ -67,12 +67,21 @@ class Objective:
 
     def __call__(self, image: Tensor) -> Terms:
         """The distance of [1, 3, H, W], with gradients where wanted."""
+        image = self._shown(image)
         pixels = (image - self.target).square().mean()
         features = pixels.new_zeros(())
         if self.network is not None:
             pairs = zip(self._features(image), self.wanted, strict=True)
             features = torch.stack([(a - b).square().sum(1).mean() for a, b in pairs]).sum()
         return Terms(self.weights[0] * pixels + self.weights[1] * features, pixels, features)
+
+    def _shown(self, image: Tensor) -> Tensor:
+        """The image, cut off at white where the target is white, and at black where it is black: it shows the same.
+
+        Elsewhere it stays what it is, for what is cut off has no gradient.
+        """
+        image = torch.where(self.target >= 1, image.clamp(max=1), image)
+        return torch.where(self.target <= -1, image.clamp(min=-1), image)
 
     def _features(self, image: Tensor) -> list[Tensor]:
         assert self.network is not None
