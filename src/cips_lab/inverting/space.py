@@ -1,6 +1,6 @@
 """Where styles are looked for: coordinates in which the generator's own styles are standard normal.
 
-The mapping network's styles spread 30 times as far along some directions as along others. A step of one length would
+The mapping network's styles spread far along some directions and hardly along others. A step of one length would
 be too long for the ones and too short for the others; in coordinates u with w = mean + root u, where root root^T is
 the styles' covariance, steps are measured in standard deviations (Zhu et al. 2020, "Improved StyleGAN Embedding").
 """
