@@ -1,8 +1,9 @@
 """Our own generator files: safetensors with the generator's configuration in its header."""
 
 import json
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -20,8 +21,9 @@ from cips_lab.networks.stylegan2 import StyleGAN2Generator
 from cips_lab.runs.folder import GENERATOR, TRAINING, checkpoint_folders
 
 # Only these are built from a file's header: a file from elsewhere must not name code to run.
+CIPS = "cips_lab.networks.cips.CIPSGenerator"
 GENERATORS: dict[str, type[Generator]] = {
-    "cips_lab.networks.cips.CIPSGenerator": CIPSGenerator,
+    CIPS: CIPSGenerator,
     "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
 }
 FORMAT = "cips_lab.generator.1"
@@ -55,7 +57,7 @@ def convert(source: str | Path, output: str | Path, activation: Activation | Non
         UserError: the source cannot be read, or does not tell its activation and it is not given.
     """
     generator, options = official.load_with_options(source, activation=activation)
-    save_generator(generator, output, {"_target_": "cips_lab.networks.cips.CIPSGenerator", **options}, kimg=0.0)
+    save_generator(generator, output, {"_target_": CIPS, **options}, kimg=0.0)
 
 
 def generator_file(source: str | Path) -> Path:
@@ -90,14 +92,29 @@ def load_generator(source: str | Path) -> Generator:
     return load_with_config(source)[0]
 
 
+class Stored(NamedTuple):
+    """What a file holds: the averaged generator, the configuration that builds it, thousands of images seen."""
+
+    generator: Generator
+    config: dict[str, Any]
+    kimg: float | None  # None where the file does not say
+
+
 def load_with_config(source: str | Path) -> tuple[Generator, dict[str, Any]]:
     """As `load_generator`, with the configuration that builds it; empty for a file of the public implementation."""
+    path = generator_file(source)
+    return load_stored(path)[:2] if path.suffix in (".safetensors", ".ckpt") else (official.load_generator(path), {})
+
+
+def load_stored(source: str | Path) -> Stored:
+    """As `load_generator`, with what its file says of it: also where it is of the public implementation."""
     path = generator_file(source)
     if path.suffix == ".safetensors":
         return _from_safetensors(path)
     if path.suffix == ".ckpt":
         return _from_lightning(path)
-    return official.load_generator(path), {}
+    generator, options = official.load_with_options(path)
+    return Stored(generator, {"_target_": CIPS, **options}, None)
 
 
 def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
@@ -128,7 +145,7 @@ def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _from_safetensors(path: Path) -> tuple[Generator, dict[str, Any]]:
+def _from_safetensors(path: Path) -> Stored:
     state, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: holds no cips_lab generator (its header lacks format {FORMAT}); {REMEDY}")
@@ -136,20 +153,30 @@ def _from_safetensors(path: Path) -> tuple[Generator, dict[str, Any]]:
         config = parse_config(metadata["generator"])
     except (KeyError, ValueError):
         raise UserError(f"{path}: its header holds no configuration of a generator; {REMEDY}") from None
-    return _build(path, config, state), config
+    return Stored(_build(path, config, state), config, _kimg(metadata.get("kimg")))
 
 
-def _from_lightning(path: Path) -> tuple[Generator, dict[str, Any]]:
+def _from_lightning(path: Path) -> Stored:
     checkpoint = read_torch(path, "a checkpoint")
     prefix = "average.module."
     try:
         if not isinstance(checkpoint, dict):
             raise TypeError("a checkpoint is a dict")
-        config = checkpoint["cips_lab"]["generator"]
+        own = checkpoint["cips_lab"]
+        config = own["generator"]
         state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     except (AttributeError, KeyError, TypeError):
         raise UserError(f"{path}: not a checkpoint of cips_lab; {REMEDY}") from None
-    return _build(path, config, state), config
+    images = _kimg(own.get("images_seen"))
+    return Stored(_build(path, config, state), config, None if images is None else images / 1000)
+
+
+def _kimg(told: Any) -> float | None:
+    """A number in a header; None where it is none: it only decorates."""
+    try:
+        return float(told) if isfinite(float(told)) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _build(path: Path, config: Any, state: dict[str, torch.Tensor]) -> Generator:
