@@ -168,9 +168,7 @@ def graphs_of(generator: Generator) -> dict[str, Graph]:
         synthesis = graph(NativeSynthesis(generator), {"styles": (styles, samples)}, "image")
     else:
         places = torch.zeros(5, 2)
-        synthesis = graph(
-            Synthesis(generator), {"styles": (styles, samples), "coordinates": (places, pixels)}, "rgb"
-        )
+        synthesis = graph(Synthesis(generator), {"styles": (styles, samples), "coordinates": (places, pixels)}, "rgb")
     return {"synthesis": synthesis, "mapping": mapping}
 
 

@@ -12,13 +12,14 @@ from torch import nn
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, parse_config, read_safetensors, read_torch
 from cips_lab.files.whole import replacing
-from cips_lab.interop import official
+from cips_lab.interop import hub, official
+from cips_lab.interop.hub import is_hub_id
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.modulated import Activation
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
-from cips_lab.runs.folder import GENERATOR, TRAINING, checkpoint_folders
+from cips_lab.runs.folder import DISCRIMINATOR, GENERATOR, TRAINING, checkpoint_folders
 
 # Only these are built from a file's header: a file from elsewhere must not name code to run.
 CIPS = "cips_lab.networks.cips.CIPSGenerator"
@@ -27,6 +28,7 @@ GENERATORS: dict[str, type[Generator]] = {
     "cips_lab.networks.stylegan2.StyleGAN2Generator": StyleGAN2Generator,
 }
 FORMAT = "cips_lab.generator.1"
+DISCRIMINATOR_FORMAT = "cips_lab.discriminator.1"  # see `discriminators`
 REMEDY = "give a run folder, one of its checkpoints, or the generator.safetensors in it, as cips_lab wrote it"
 
 
@@ -63,9 +65,14 @@ def convert(source: str | Path, output: str | Path, activation: Activation | Non
 def generator_file(source: str | Path) -> Path:
     """The file that a path means: itself, a checkpoint folder's, or that of a run folder's newest checkpoint.
 
+    ``owner/name``, where nothing of the kind is here, is a repository of the Hugging Face hub: its file is downloaded,
+    unless it was before.
+
     Raises:
         UserError: there is none.
     """
+    if is_hub_id(source):
+        return hub.fetch(str(source), GENERATOR)
     path = Path(source).expanduser()
     if path.is_dir():
         if (path / GENERATOR).is_file():
@@ -84,7 +91,8 @@ def load_generator(source: str | Path) -> Generator:
 
     Args:
         source: a run folder (its newest checkpoint), a checkpoint folder, a ``generator.safetensors``, a
-            ``training.ckpt``, or a ``.pt`` file of the public CIPS implementation.
+            ``training.ckpt``, a ``.pt`` file of the public CIPS implementation, or ``owner/name`` on the Hugging Face
+            hub (`pip install 'cips-lab[hub]'`). A path that exists is never looked for there.
 
     Raises:
         UserError: nothing of the kind is there, or it does not hold what its name says.
@@ -117,6 +125,19 @@ def load_stored(source: str | Path) -> Stored:
     return Stored(generator, {"_target_": CIPS, **options}, None)
 
 
+def discriminator_file(source: str | Path) -> Path | None:
+    """The file that may hold the discriminator of a generator; None where there is no such file."""
+    path = generator_file(source)
+    if path.suffix != ".safetensors":
+        return path
+    if is_hub_id(source):
+        return hub.download(str(source), DISCRIMINATOR)
+    if not Path(source).expanduser().is_dir():
+        return None
+    beside = (path.with_name(name) for name in (TRAINING, DISCRIMINATOR))
+    return next((file for file in beside if file.is_file()), None)
+
+
 def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
     """The weights of the discriminator that a generator was trained against, where they lie in the same place.
 
@@ -129,11 +150,14 @@ def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
     Raises:
         UserError: the file cannot be read.
     """
-    path = generator_file(source)
-    if Path(source).expanduser().is_dir():
-        path = path.with_name(TRAINING)
-    if path.suffix == ".safetensors" or not path.is_file():
+    path = discriminator_file(source)
+    if path is None:
         return None
+    if path.suffix == ".safetensors":
+        state, metadata = read_safetensors(path)
+        if metadata.get("format") != DISCRIMINATOR_FORMAT:
+            raise UserError(f"{path}: holds no cips_lab discriminator (its header lacks format {DISCRIMINATOR_FORMAT})")
+        return state
     content = read_torch(path, "a checkpoint")
     if path.suffix != ".ckpt":
         has_one = isinstance(content, dict) and isinstance(content.get("d"), dict)

@@ -131,6 +131,11 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
     Raises:
         UserError: the file cannot be read, or is not such a checkpoint.
     """
+    return load_discriminator_with_options(source)[0]
+
+
+def load_discriminator_with_options(source: Source) -> tuple[ResidualDiscriminator, dict[str, Any]]:
+    """As `load_discriminator`, with the options of `ResidualDiscriminator` that build it."""
     label, state, _ = _read(source, ("d",), "convs.0.0.weight")
     with _named(label):
         blocks = _count(state, r"convs\.\d+\.conv1\.0\.weight")
@@ -144,7 +149,7 @@ def load_discriminator(source: Source) -> ResidualDiscriminator:
         }
         named = {_discriminator_name(name): value for name, value in state.items() if not name.endswith(".kernel")}
         discriminator = _build(ResidualDiscriminator, options, named)
-    return discriminator.eval().requires_grad_(False)
+    return discriminator.eval().requires_grad_(False), options
 
 
 def _generator_name(name: str, pairs: int, residual: bool) -> str:

@@ -64,7 +64,9 @@ def needed(output: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            raise UserError(f"output={output}: ONNX needs the package {package}: pip install 'cips-lab[onnx]'") from None
+            raise UserError(
+                f"output={output}: ONNX needs the package {package}: pip install 'cips-lab[onnx]'"
+            ) from None
 
 
 def _translated(graph: Graph, told: dict[str, str]) -> Any:
