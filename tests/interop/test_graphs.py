@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor
+from variants import CIPS_CASES, CIPS_VARIANTS, build, composed
 
 from cips_lab.errors import UserError
 from cips_lab.interop import exported
@@ -22,7 +23,6 @@ from cips_lab.interop.native import save_generator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import of_classes
-from variants import CIPS_CASES, CIPS_VARIANTS, build, composed
 
 CLASSES = 3
 # Options that no file of conf/generator sets, and that a graph could be made of wrongly.

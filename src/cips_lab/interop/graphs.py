@@ -36,7 +36,7 @@ class Graph(NamedTuple):
     def program(self) -> torch.export.ExportedProgram:
         """It by `torch.export`, with its axes free."""
         free = torch.export.Dim.DYNAMIC
-        shapes = {name: {axis: free for axis in axes} for name, axes in self.inputs.items()}
+        shapes = {name: dict.fromkeys(axes, free) for name, axes in self.inputs.items()}
         with torch.no_grad():
             return torch.export.export(self.module, self.example, dynamic_shapes=shapes)
 

@@ -89,7 +89,6 @@ def _package(told: str) -> Any:
 @contextmanager
 def _told(repo_id: str, told: str) -> Iterator[None]:
     """What the hub refuses, or that it cannot be asked, in one message each; no token is ever in one."""
-    import httpx
     from huggingface_hub import constants, errors
 
     where = f"{constants.ENDPOINT}/{repo_id}"
@@ -105,8 +104,6 @@ def _told(repo_id: str, told: str) -> Iterator[None]:
         ) from None
     except errors.LocalTokenNotFoundError:
         raise UserError(f"{told} no token for {constants.ENDPOINT}: `hf auth login`, or HF_TOKEN") from None
-    except errors.HFValidationError as error:
-        raise UserError(f"{told} {first_line(error)}") from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
@@ -115,8 +112,11 @@ def _told(repo_id: str, told: str) -> Iterator[None]:
                 "with one that may write, or HF_TOKEN"
             ) from None
         raise UserError(f"{told} {where} answers {status} ({first_line(error)})") from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.HTTPError, ConnectionError) as error:
+    except (errors.LocalEntryNotFoundError, errors.HTTPError, ConnectionError) as error:
+        reason = first_line(error.__cause__ or error)
         raise UserError(
-            f"{told} {constants.ENDPOINT} cannot be reached ({first_line(error)}): see to the network, HF_ENDPOINT and "
+            f"{told} {constants.ENDPOINT} cannot be reached ({reason}): see to the network, HF_ENDPOINT and "
             "HF_HUB_OFFLINE, or give a local path"
         ) from None
+    except ValueError as error:  # names that are none; a card that the hub does not take
+        raise UserError(f"{told} {' '.join(str(error).split())}") from None

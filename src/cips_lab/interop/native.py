@@ -154,10 +154,10 @@ def discriminator_state(source: str | Path) -> dict[str, torch.Tensor] | None:
     if path is None:
         return None
     if path.suffix == ".safetensors":
-        state, metadata = read_safetensors(path)
+        tensors, metadata = read_safetensors(path)
         if metadata.get("format") != DISCRIMINATOR_FORMAT:
             raise UserError(f"{path}: holds no cips_lab discriminator (its header lacks format {DISCRIMINATOR_FORMAT})")
-        return state
+        return tensors
     content = read_torch(path, "a checkpoint")
     if path.suffix != ".ckpt":
         has_one = isinstance(content, dict) and isinstance(content.get("d"), dict)
