@@ -89,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = handle_any
 
     def read(self, path: str) -> None:
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/(?:main|\w{40})/(.+)", path)
+        found = re.fullmatch(r"(?:/api/models)?/([^/]+/[^/]+)(?:/resolve/(?:main|\w{40})/(.+))?", path)
         assert found is not None, path
         repository, name = found[1], found[2]
         if repository in self.hub.gated:
@@ -97,6 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         files = self.hub.repositories.get(repository)
         if files is None or (repository in self.hub.private and not self.known):
             return self.answer(401, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
+        if name is None:
+            return self.answer(200, {"id": repository})
         commit = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
         if name not in files:
             return self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)

@@ -16,6 +16,7 @@ from cips_lab.files.untrusted import first_line
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".zip")  # what ends so is a path that was mistyped
+TIMEOUT = 10  # seconds for the hub's first answer
 EXTRA = "pip install 'cips-lab[hub]'"
 
 
@@ -46,6 +47,15 @@ def download(repo_id: str, name: str) -> Path | None:
     """As `fetch`; None where the repository has no such file."""
     package = _package(f"{repo_id}: no such file or folder; as a repository of the Hugging Face hub it needs")
     with _told(repo_id, f"{repo_id}: no such file or folder here, and"):
+        try:  # once, for a download tries for half a minute, and it may be a path that was mistyped
+            package.HfApi().model_info(repo_id, timeout=TIMEOUT)
+        except package.errors.HfHubHTTPError:
+            raise
+        except (package.errors.HTTPError, ConnectionError):
+            kept = package.try_to_load_from_cache(repo_id, name)
+            if kept is None:
+                raise
+            return Path(kept) if isinstance(kept, str) else None  # it also keeps that there is no such file
         try:
             return Path(package.hf_hub_download(repo_id, name))
         except package.errors.RemoteEntryNotFoundError:
@@ -94,8 +104,6 @@ def _told(repo_id: str, told: str) -> Iterator[None]:
     where = f"{constants.ENDPOINT}/{repo_id}"
     try:
         yield
-    except errors.RemoteEntryNotFoundError:
-        raise
     except errors.GatedRepoError:
         raise UserError(f"{told} {where} is gated: ask for access there, then `hf auth login`") from None
     except errors.RepositoryNotFoundError:
