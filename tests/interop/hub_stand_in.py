@@ -6,11 +6,13 @@ Repositories lie in memory: no network, no account. Files whose names end in .sa
 import base64
 import hashlib
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -36,6 +38,19 @@ class Hub:
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.commits: dict[str, list[str]] = defaultdict(list)
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Of a process for which this is the hub, and `home` where what it downloads is kept."""
+        ours = {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",  # the hub's other way of uploading, which no stand-in speaks
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_TOKEN": TOKEN,
+            "NO_PROXY": "127.0.0.1",
+        }
+        return {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))} | ours
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,5 @@
 """The Hugging Face hub: there and back over HTTP, and one message for each way in which that can end."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,17 +37,7 @@ def script(python: Python, hub: Hub, tmp_path: Path) -> Script:
             "try:\n" + "".join(f"    {line}\n" for line in code.splitlines()) + "except UserError as error:\n"
             "    raise SystemExit(f'UserError: {error}')\n"
         )
-        ours = {
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_DISABLE_XET": "1",  # the hub's other way of uploading, which no stand-in speaks
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_TOKEN": TOKEN,
-            "NO_PROXY": "127.0.0.1",
-        }
-        rest = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        return python(tmp_path / "script.py", cwd=tmp_path, env=rest | ours | environment)
+        return python(tmp_path / "script.py", cwd=tmp_path, env=hub.environment(tmp_path / "hf") | environment)
 
     return run
 
@@ -186,7 +175,9 @@ def test_what_cannot_be_published(hub: Hub, script: Script, tmp_path: Path) -> N
 def test_no_network(script: Script, tmp_path: Path) -> None:
     save_generator(build(CIPS), tmp_path / "g.safetensors", CIPS, kimg=7)
     nobody = "http://127.0.0.1:9"
-    refused(script("load_generator('me/faces')", HF_ENDPOINT=nobody), "no such file or folder here", "cannot be reached")
+    refused(
+        script("load_generator('me/faces')", HF_ENDPOINT=nobody), "no such file or folder here", "cannot be reached"
+    )
     refused(script("load_generator('me/faces')", HF_HUB_OFFLINE="1"), "cannot be reached", "HF_HUB_OFFLINE")
     refused(script("push_to_hub('g.safetensors', 'me/f', licence='mit')", HF_ENDPOINT=nobody), "cannot be reached")
 
