@@ -161,6 +161,24 @@ def test_what_a_file_says_of_itself(written: Any) -> None:
         assert (told["generator"], told["kimg"], told["graph"]) == (config, 12.8, graph)
 
 
+def test_files_hold_what_they_need_and_nothing_of_this_machine(written: Any) -> None:
+    case = written("cips")
+    sizes = {True: 0, False: 0}  # of the mapping's weights, and of the others
+    for name, value in case.generator.state_dict().items():
+        sizes[name.startswith("mapping.")] += value.numel() * value.itemsize
+    stylegan2 = written("stylegan2")  # whose layers are graphs within the graph
+    for path in (*stylegan2.onnx, *stylegan2.exported):
+        assert b"cips_lab/networks" not in path.read_bytes()
+    for files in (case.onnx, case.exported):
+        assert sorted(files[0].parent.iterdir()) == sorted(files)
+        for path, needed in zip(files, (sizes[False], sizes[True]), strict=True):
+            content = path.read_bytes()
+            assert needed < len(content)
+            assert b"cips_lab/networks" not in content
+            assert str(Path(to_onnx.__file__).parents[2]).encode() not in content
+    assert not [name for name in torch.export.load(case.exported[0]).state_dict if "mapping" in name]
+
+
 def test_weights_that_a_file_of_onnx_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They lie beside it, under a name that the model knows."""
     generator = build("cips_ne", resolution=8)

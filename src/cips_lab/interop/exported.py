@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 from cips_lab import __version__
-from cips_lab.files.whole import replacing
-from cips_lab.interop.graphs import Generator, graphs_of, paths_of, subject_of
+from cips_lab.interop.graphs import Generator, graphs_of, paths_of, subject_of, written_beside
 
 FORMAT = "cips_lab.exported.1"
 EXTRA = "cips_lab.json"
@@ -43,6 +42,6 @@ def write(source: str | Path | Generator, output: str | Path) -> list[Path]:
             "tensors": graph.about,
         }
         program = graph.program()
-        with replacing(files[name]) as partial:
+        with written_beside(files[name]) as partial:
             torch.export.save(program, partial, extra_files={EXTRA: json.dumps(told)})
     return list(files.values())

@@ -10,12 +10,16 @@ of the pixel, as in every picture that `cips_lab.synthesize` makes.
 """
 
 import copy
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cips_lab.files.whole import flush
 from cips_lab.interop.native import load_stored
 from cips_lab.networks.encoding import CoordinateEmbedding
 from cips_lab.networks.generator import Generator
@@ -38,7 +42,11 @@ class Graph(NamedTuple):
         free = torch.export.Dim.DYNAMIC
         shapes = {name: dict.fromkeys(axes, free) for name, axes in self.inputs.items()}
         with torch.no_grad():
-            return torch.export.export(self.module, self.example, dynamic_shapes=shapes)
+            program = torch.export.export(self.module, self.example, dynamic_shapes=shapes)
+        parts = [part for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+        for node in (node for part in parts for node in part.graph.nodes):
+            node.meta.pop("stack_trace", None)  # lines of our code, by their paths on this machine
+        return program
 
 
 class Subject(NamedTuple):
@@ -84,25 +92,23 @@ class MappingOfClasses(Mapping):
 
 
 class Synthesis(nn.Module):
-    """Styles and coordinates to colours."""
+    """Styles and coordinates to colours; its weights are those that it needs."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
-        self.generator = generator
+        self.generator = copy.copy(generator)
+        self.generator._modules = {name: part for name, part in generator._modules.items() if name != "mapping"}
+        self.generator._buffers = {}  # the native grid
 
     def forward(self, styles: Tensor, coordinates: Tensor) -> Tensor:
         """[N, w_dim] and [P, 2] -> [N, P, 3]."""
         return self.generator.synthesis(styles, coordinates)
 
 
-class NativeSynthesis(nn.Module):
+class NativeSynthesis(Synthesis):
     """Styles to images of the generator's own size."""
 
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, styles: Tensor) -> Tensor:
+    def forward(self, styles: Tensor) -> Tensor:  # type: ignore[override]
         """[N, w_dim] -> [N, 3, H, W]."""
         return self.generator.synthesize_native(styles)
 
@@ -174,6 +180,20 @@ def graphs_of(generator: Generator) -> dict[str, Graph]:
 
 def _around(generator: Generator) -> str:
     return "" if generator.period is None else f"; x and x + {generator.period:g} are the same place of the cylinder"
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """The name of a file in a folder of its own; what the block writes there takes its place beside `path`, `path` last.
+
+    For formats that keep the names of their files within.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
+        yield Path(folder) / path.name
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
+            flush(part)
+            part.replace(path.with_name(part.name))
 
 
 def paths_of(output: str | Path) -> dict[str, Path]:

@@ -7,7 +7,6 @@ beside a model, in ``model.onnx.data``.
 import importlib
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,15 @@ import torch
 
 from cips_lab import __version__
 from cips_lab.errors import UserError
-from cips_lab.files.whole import flush
-from cips_lab.interop.graphs import Generator, Graph, graphs_of, paths_of, subject_of, with_plain_reads
+from cips_lab.interop.graphs import (
+    Generator,
+    Graph,
+    graphs_of,
+    paths_of,
+    subject_of,
+    with_plain_reads,
+    written_beside,
+)
 
 FORMAT = "cips_lab.onnx.1"
 OPSET = 18  # the first with BitwiseXor, which noise is made of; runtimes read it since onnxruntime 1.14
@@ -85,22 +91,20 @@ def _translated(graph: Graph, told: dict[str, str]) -> Any:
         )
     assert program is not None
     model = program.model
+    for part in (model.graph, *model.graph, *model.graph.initializers.values()):
+        part.metadata_props.clear()  # the exporter's: lines of our code, by their paths on this machine
     model.metadata_props.update(told)
     model.producer_name, model.producer_version = "cips_lab", __version__
     return program
 
 
 def _save(program: Any, graph: Graph, path: Path) -> list[Path]:
-    """Write whole files: the weights' before the model that names it."""
+    """Write the model, and its weights beside it where they are too large; the files."""
     size = sum(tensor.numel() * tensor.itemsize for tensor in graph.module.state_dict().values())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-        program.save(Path(folder) / path.name, external_data=size > LARGEST)
-        parts = sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name)
-        for part in parts:
-            flush(part)
-            part.replace(path.with_name(part.name))
-    return [path.with_name(part.name) for part in parts]
+    with written_beside(path) as partial:
+        program.save(partial, external_data=size > LARGEST)
+        names = sorted(part.name for part in partial.parent.iterdir())
+    return [path.with_name(name) for name in names]
 
 
 @contextmanager
