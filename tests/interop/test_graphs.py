@@ -32,8 +32,10 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: case for name, case in CIPS_CASES.items() if name not in CIPS_VARIANTS},
 }
 CASES = {name: (name, {}) for name in CIPS_VARIANTS} | OTHERS
-# An export takes seconds. These have all that a graph is made of between them; the others are for `make test-all`.
-QUICK = ("cips", "cylinder+noise", "classes")
+# An export takes seconds. These have most of what a graph is made of between them, and docs/export.md, which is run too,
+# has residual blocks; the others are for `make test-all`.
+ALL = "cylinder+noise"
+QUICK = (ALL, "classes")
 OF_CASES = [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 
 
@@ -139,7 +141,7 @@ def test_a_convolutional_generator_gives_its_native_images(written: Any) -> None
 
 def test_what_a_file_says_of_itself(written: Any) -> None:
     """Anybody can build the generator again, or knows what to give the model without our documents."""
-    files, config = written("cips").onnx, written("cips").config
+    files, config = written(ALL).onnx, written(ALL).config
     assert [path.name for path in files] == ["model.onnx", "model.mapping.onnx"]
     assert sorted(files[0].parent.iterdir()) == sorted(files)
     names = {"synthesis": ["coordinates", "rgb", "styles"], "mapping": ["styles", "truncation", "z"]}
@@ -154,7 +156,7 @@ def test_what_a_file_says_of_itself(written: Any) -> None:
         tensors = json.loads(told["tensors"])
         found = [value.name for value in (*model.graph.input, *model.graph.output)]
         assert sorted(found) == sorted(tensors) == names[graph]
-    for path, graph in zip(written("cips").exported, names, strict=True):
+    for path, graph in zip(written(ALL).exported, names, strict=True):
         extra = {exported.EXTRA: ""}
         torch.export.load(path, extra_files=extra)
         told = json.loads(extra[exported.EXTRA])
@@ -162,7 +164,7 @@ def test_what_a_file_says_of_itself(written: Any) -> None:
 
 
 def test_files_hold_what_they_need_and_nothing_of_this_machine(written: Any) -> None:
-    case = written("cips")
+    case = written(ALL)
     sizes = {True: 0, False: 0}  # of the mapping's weights, and of the others
     for name, value in case.generator.state_dict().items():
         sizes[name.startswith("mapping.")] += value.numel() * value.itemsize
@@ -193,11 +195,11 @@ def test_weights_that_a_file_of_onnx_cannot_hold(tmp_path: Path, monkeypatch: py
 
 
 def test_another_process_needs_none_of_our_code(written: Any, tmp_path: Path) -> None:
-    files = [str(path) for path in written("cips").exported]
+    files = [str(path) for path in written(ALL).exported]
     code = (
         "import sys, torch\n"
         f"synthesis, mapping = (torch.export.load(path).module() for path in {files})\n"
-        f"w = mapping(torch.zeros(2, {written('cips').generator.z_dim}), torch.ones(1))\n"
+        f"w = mapping(torch.zeros(2, {written(ALL).generator.z_dim}), torch.ones(1))\n"
         "assert synthesis(w, torch.zeros(11, 2)).shape == (2, 11, 3)\n"
         "assert not [name for name in sys.modules if name.startswith('cips_lab')]\n"
     )

@@ -184,9 +184,9 @@ def _around(generator: Generator) -> str:
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """The name of a file in a folder of its own; what the block writes there takes its place beside `path`, `path` last.
+    """A file of the same name in a folder of its own; all that the block writes there is put beside `path`, `path` last.
 
-    For formats that keep the names of their files within.
+    For formats that keep the names of their files within, as `replacing` is for the others.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
