@@ -32,8 +32,8 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: case for name, case in CIPS_CASES.items() if name not in CIPS_VARIANTS},
 }
 CASES = {name: (name, {}) for name in CIPS_VARIANTS} | OTHERS
-# An export takes seconds. These have most of what a graph is made of between them, and docs/export.md, which is run too,
-# has residual blocks; the others are for `make test-all`.
+# An export takes seconds. These have most of what a graph is made of between them (residual blocks are in the test of
+# docs/export.md); the others are for `make test-all`.
 ALL = "cylinder+noise"
 QUICK = (ALL, "classes")
 OF_CASES = [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]

@@ -184,7 +184,7 @@ def _around(generator: Generator) -> str:
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """A file of the same name in a folder of its own; all that the block writes there is put beside `path`, `path` last.
+    """A file of the same name in a folder of its own; what the block writes there is put beside `path`, `path` last.
 
     For formats that keep the names of their files within, as `replacing` is for the others.
     """
