@@ -79,7 +79,7 @@ def test_a_split_is_chosen_and_streamed(run: Run, hub: tuple[Path, list[str]], t
     write(root / "u" / "n" / "main" / "data" / "train-00000-of-00001.parquet", 0, 12)
     write(root / "u" / "n" / "main" / "data" / "test-00000-of-00001.parquet", 50, 3)
     address = "source='hf://u/n?split=test&stream=true'"
-    result = run("prepare", address, "output=a.zip", "resolution=20")
+    result = run("prepare", address, "output=a.zip", "resolution=20", "workers=2")
     assert result.returncode == 0, result.stderr
     expect(prepared(tmp_path / "a.zip"), [50, 51, 52])
     assert not any("train-" in line for line in asked)

@@ -22,8 +22,8 @@ from typing import Any
 SECONDS = 20  # for one file
 MEMORY = 6 * 2**30  # of address space, of which torch's libraries take most
 KINDS = (
-    *("safetensors", "ckpt", "resume", "official", "weights"),
-    *("zip", "tar", "lmdb", "parquet", "picture", "reference", "settings"),
+    *("safetensors", "discriminator", "ckpt", "resume", "official", "public", "weights"),
+    *("zip", "tar", "lmdb", "parquet", "film", "picture", "inversion", "reference", "settings"),
 )
 
 # ------------------------------------------------------------------ damage
@@ -140,6 +140,36 @@ def read_official(path: Path) -> None:
     check_generator(official.load_generator(path))
 
 
+def read_public(path: Path) -> None:
+    """All of a public checkpoint, both optimisers too, as `cips_lab.convert` reads it."""
+    from cips_lab.interop.official_training import load_training
+
+    check_generator(load_training(path).generator)
+
+
+def read_discriminator(path: Path) -> None:
+    import torch
+
+    from cips_lab.interop.discriminators import load_discriminator
+
+    with torch.no_grad():
+        assert load_discriminator(path)(torch.zeros(1, 3, 8, 8)).shape[0] == 1
+
+
+def read_inversion(path: Path) -> None:
+    from cips_lab.render.inverted import load_inversion
+
+    assert load_inversion(path).by_layer(3).dim() == 3
+
+
+def read_film(path: Path) -> None:
+    from cips_lab.data.sources.video import VideoSource
+
+    source = VideoSource(path)
+    for index in range(len(source)):
+        assert source.read(index).mode == "RGB"
+
+
 def read_weights(path: Path) -> None:
     from cips_lab.metrics.extractors import load_extractor
 
@@ -187,6 +217,10 @@ def reader(kind: str) -> Callable[[Path], None]:
         "safetensors": read_generator,
         "ckpt": read_generator,
         "official": read_official,
+        "public": read_public,
+        "discriminator": read_discriminator,
+        "inversion": read_inversion,
+        "film": read_film,
         "weights": read_weights,
         "zip": read_pictures,
         "tar": read_pictures,
@@ -289,6 +323,19 @@ def sound_parquet(path: Path) -> None:
     files = [{"bytes": content, "path": None} for content in sound_pictures()]
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     parquet.write_table(pyarrow.table({"image": pyarrow.array(files, kind), "label": [0, 1, 1]}), path)
+
+
+def sound_film(path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for i in range(6):
+            pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
 
 
 def sound_lmdb(path: Path) -> None:
