@@ -158,6 +158,26 @@ def test_what_is_wrong_is_told(
     assert "Traceback" not in result.stderr
 
 
+def test_shards_of_a_split_and_a_zip_by_its_name(run: Run, hub: tuple[Path, list[str]], tmp_path: Path) -> None:
+    root, asked = hub
+    data = root / "u" / "n" / "main" / "data"
+    for split, numbers in (("train", range(5)), ("test", range(50, 53))):
+        for number in numbers:
+            picture(tmp_path / split / f"{number}.png", number)
+        assert run("prepare", f"source={split}", f"output={data / split}.tar", "resolution=20").returncode == 0
+    assert run("prepare", "source=test", f"output={data / 'small.zip'}", "resolution=20").returncode == 0
+    for address, numbers in (
+        ("hf://u/n?split=test", [50, 51, 52]),
+        ("hf://u/n", [*range(5)]),  # what was downloaded before lies in the same folder, and is not read
+        ("hf://u/n/data/small.zip", [50, 51, 52]),
+    ):
+        result = run("prepare", f"source='{address}'", "output=a.zip", "resolution=20")
+        assert result.returncode == 0, result.stderr
+        expect(prepared(tmp_path / "a.zip"), numbers)
+        (tmp_path / "a.zip").unlink()
+    assert asked
+
+
 def test_a_configuration_is_a_folder(run: Run, hub: tuple[Path, list[str]], tmp_path: Path) -> None:
     root, _ = hub
     for first, name in ((0, "small"), (30, "large")):

@@ -89,6 +89,17 @@ def test_a_home_folder_is_expanded(picture_folder: Path, monkeypatch: pytest.Mon
     assert data.location == str(picture_folder)
 
 
+def test_a_link_is_what_its_own_name_says(stylegan_zip: Path, tmp_path: Path) -> None:
+    """As in caches that keep files under their hashes."""
+    (tmp_path / "blobs").mkdir()
+    stored = tmp_path / "blobs" / "0a1b2c"
+    stored.write_bytes(stylegan_zip.read_bytes())
+    (tmp_path / "set.zip").symlink_to(stored)
+    source = open_source(str(tmp_path / "set.zip"))
+    assert isinstance(source, ZipSource)
+    assert source.location == str(tmp_path / "set.zip")
+
+
 # ------------------------------------------------------------------ what is not read
 
 

@@ -4,6 +4,7 @@ Decoding is `cips_lab.data.decode`'s, cropping and resizing the data set's (`cip
 """
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -175,5 +176,5 @@ def files_left_out(left_out: Mapping[str, int]) -> str:
 
 
 def full_path(path: str | Path) -> Path:
-    """A path as the user typed it, from the root of the file system on."""
-    return Path(path).expanduser().resolve()
+    """A path as the user typed it, from the root of the file system on; links keep their names, and their endings."""
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() follows links

@@ -69,11 +69,12 @@ class HubSource(ImageSource):
             raise UserError(f"{given}stream={query['stream']}: must be true or false")
         columns = Options(query.get("image"), query.get("label"))
         split = query.get("split")
+        inside = _folder_of(parts)
         found = _reach(given, self.repository, parts["revision"])
-        tables = _tables(given, found.files, _folder_of(parts), split)
-        if not tables and not _others(found.files, _folder_of(parts)) and parts["revision"] is None:
+        tables = _of_split(given, found.files, inside, split, ENDING)
+        if not tables and not _others(found.files, inside) and parts["revision"] is None:
             found = _reach(given, self.repository, CONVERTED)
-            tables = _tables(given, found.files, _folder_of(parts), split)
+            tables = _of_split(given, found.files, inside, split, ENDING)
         self.commit = found.commit
         if tables and self.remote:
             self.inner: ImageSource = self._streamed(tables, columns, given)
@@ -84,7 +85,7 @@ class HubSource(ImageSource):
             local = [local_part(folder / table) for table in tables]
             self.inner = ParquetSource.of_parts(local, self.location, columns, given)
         else:
-            self.inner = self._of_files(found, _folder_of(parts), option, given)
+            self.inner = self._of_files(found, inside, split, option, given)
         self.left_out = self.inner.left_out
 
     def _streamed(self, tables: Sequence[str], columns: Options, given: str) -> ParquetSource:
@@ -101,18 +102,18 @@ class HubSource(ImageSource):
         ]
         return ParquetSource.of_parts(parts, self.location, columns, given)
 
-    def _of_files(self, found: Found, inside: str, option: str, given: str) -> ImageSource:
+    def _of_files(self, found: Found, inside: str, split: str | None, option: str, given: str) -> ImageSource:
         kind, names = _others(found.files, inside) or ("", [])
         if not names:
             raise UserError(f"{given}neither Parquet tables nor pictures, a .zip or .tar files in it")
-        folder = _download(given, self.repository, found, names) / inside
-        if kind == ".zip":
-            return ZipSource(
-                folder.parent / names[0] if folder.is_file() else folder / _below(names[0], inside), option
-            )
         if kind == ".tar":
-            return TarSource((folder / _below(names[0], inside)).parent, option)
-        return FolderSource(folder, option)
+            names = _of_split(given, found.files, inside, split, kind)
+        root = _download(given, self.repository, found, names)
+        if kind == ".zip":
+            return ZipSource(root / names[0], option)
+        if kind == ".tar":
+            return TarSource("::".join(str(root / name) for name in names), option)
+        return FolderSource(root / inside, option)
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -227,13 +228,13 @@ def _unreachable(given: str, error: Exception) -> UserError:
     )
 
 
-def _tables(given: str, files: Sequence[str], folder: str, split: str | None) -> list[str]:
-    """The Parquet files of a split. None where there are none at all.
+def _of_split(given: str, files: Sequence[str], folder: str, split: str | None, ending: str) -> list[str]:
+    """The files of an ending that a split consists of. None where there are none at all.
 
     Raises:
         UserError: there are, of other splits or of several configurations.
     """
-    inside = [file for file in files if file.endswith(ENDING) and (not folder or _is_below(file, folder))]
+    inside = [file for file in files if file.endswith(ending) and (not folder or _is_below(file, folder))]
     if not inside:
         return []
     by_split: dict[str, list[str]] = {}
@@ -269,12 +270,12 @@ def _is_below(file: str, folder: str) -> bool:
 
 
 def _others(files: Sequence[str], folder: str) -> tuple[str, list[str]] | None:
-    """Of a data set without tables: its only zip, its tars, or its pictures; which kind, and their names."""
+    """Of a data set without tables: its pictures, its tars, or its only zip; which kind, and their names."""
     inside = [file for file in files if not folder or _is_below(file, folder)]
     pictures, _ = sort_out(inside)
     if pictures:
         return "pictures", pictures
-    for ending in (".zip", ".tar"):
+    for ending in (".tar", ".zip"):
         found = [file for file in inside if file.lower().endswith(ending)]
         if found and (ending == ".tar" or len(found) == 1):
             return ending, found
