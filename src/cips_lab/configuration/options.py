@@ -227,6 +227,11 @@ CONVERT: Options = {
     "kimg": NOT_NEGATIVE.or_null("as the optimiser's steps tell"),
     "training": TEXT.or_null(),
 }
+EXPLORE: Options = {
+    "ckpt": TEXT.or_null(),
+    "output": TEXT,
+    "title": TEXT.or_null("the checkpoint's name"),
+}
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,
     "plan": PLAN,
@@ -239,6 +244,7 @@ COMMANDS: dict[str, Options] = {
     "tabulate": TABULATE,
     "prepare": PREPARE,
     "convert": CONVERT,
+    "explore": EXPLORE,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("data", "metrics", "logger"),
