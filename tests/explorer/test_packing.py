@@ -1,6 +1,7 @@
 """What is written into the page: every tensor, rounded to what it says, and the same bytes every time."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_tensors_come_back(name: str) -> None:
         (offset, offset + int(np.prod(shape)) * int(kind[1:]) // 8)
         for shape, kind, offset, _ in header["tensors"].values()
     )
-    assert all(start >= stop for (_, stop), (start, _) in zip(ends, ends[1:], strict=False))
+    assert all(start >= stop for (_, stop), (start, _) in pairwise(ends))
     assert all(start % 4 == 0 for start, _ in ends)
     assert ends[-1][1] == len(blob)
 

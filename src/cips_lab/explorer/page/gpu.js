@@ -3,7 +3,16 @@
 const GPU_TILE = 128; // columns and rows of a tile at most
 const GPU_NUMBERS = 2 ** 22; // features of all pixels of a tile in one buffer: 16 MB
 const IN_FLIGHT = 2; // tiles: one is computed while another's pixels are read back
+const quads = (count) => 4 * Math.ceil(count / 4);
 const PARAMS = 256; // bytes from one dispatch's parameters to the next: what every card aligns to
+
+/** A map's place among the numbers, both sides filled up with zeros to a multiple of four. */
+function filledUp({ inputs, outputs, weight, bias }, place) {
+  const wide = quads(outputs), rows = new Float32Array(quads(inputs) * wide), ends = new Float32Array(wide);
+  for (let k = 0; k < inputs; k++) rows.set(weight.subarray(k * outputs, (k + 1) * outputs), k * wide);
+  if (bias) ends.set(bias);
+  return { inputs: quads(inputs), outputs: wide, weight: place(rows), bias: place(ends) };
+}
 
 class GpuEngine {
   /** An engine, or null where there is no WebGPU. `software`: whether one that is no graphics card will do. */
@@ -26,7 +35,7 @@ class GpuEngine {
     const layout = device.createPipelineLayout({ bindGroupLayouts: [this.layout] });
     const pipeline = (entryPoint) => device.createComputePipeline({ layout, compute: { module: this.module, entryPoint } });
     this.pipelines = Object.fromEntries(["encode_waves", "encode_table", "layer", "connect", "colours"].map((name) => [name, pipeline(name)]));
-    const widest = Math.max(...model.layers.map(({ inputs, outputs }) => Math.max(inputs, outputs)));
+    const widest = quads(Math.max(...model.layers.map(({ inputs, outputs }) => Math.max(inputs, outputs))));
     this.pixels = Math.min(GPU_TILE * GPU_TILE, Math.floor(GPU_NUMBERS / widest / 64) * 64);
     this.cell = [GPU_TILE, Math.max(1, Math.min(GPU_TILE, Math.floor(this.pixels / GPU_TILE)))];
     const { STORAGE, COPY_DST, COPY_SRC, UNIFORM, MAP_READ } = GPUBufferUsage;
@@ -34,12 +43,12 @@ class GpuEngine {
     this.buffer = buffer;
     const frequencies = model.grid.fourier?.frequencies ?? 0, places = GPU_TILE + this.cell[1];
     this.features = Array.from({ length: 4 }, () => buffer(4 * this.pixels * widest, STORAGE));
-    this.rgb = buffer(12 * this.pixels, STORAGE | COPY_SRC);
+    this.rgb = buffer(16 * this.pixels, STORAGE | COPY_SRC);
     this.tile = buffer(16, UNIFORM | COPY_DST);
     this.picks = buffer(4 * this.pixels, STORAGE | COPY_DST);
     this.axes = buffer(4 * places * (2 * frequencies + 1), STORAGE | COPY_DST);
     this.cells = buffer(4 * 5 * places, STORAGE | COPY_DST);
-    this.free = Array.from({ length: IN_FLIGHT }, () => buffer(12 * this.pixels, COPY_DST | MAP_READ));
+    this.free = Array.from({ length: IN_FLIGHT }, () => buffer(16 * this.pixels, COPY_DST | MAP_READ));
     this.steps = [];
     device.lost.then((loss) => loss.reason !== "destroyed" && this.onlost?.(loss.message));
   }
@@ -49,13 +58,14 @@ class GpuEngine {
     const { embedding, fourier } = this.model.grid, chunks = [];
     let length = 0;
     const place = (values) => {
-      chunks.push([length, values]);
-      length += values.length;
-      return length - values.length;
+      const start = length;
+      chunks.push([start, values]);
+      length += quads(values.length);
+      return start;
     };
     const table = embedding ? place(embedding.table) : 0;
     const plan = []; // [pipeline, parameters, x, y, width]
-    const encoded = program.layers[0].inputs, NONE = 0xffffffff;
+    const encoded = quads(program.layers[0].inputs);
     const [start, ...spare] = this.features;
     if (fourier) {
       const sines = fourier.waves === "sine" ? fourier.features : fourier.frequencies;
@@ -67,10 +77,9 @@ class GpuEngine {
     }
     const activation = { lrelu: 1, sine: 2, siren: 2, sinrelu: 3, silu: 4 }[program.activation];
     const product = (map, x, y, more) => {
-      const weight = place(map.weight), bias = map.bias ? place(map.bias) : NONE;
-      plan.push(["layer", { inputs: map.inputs, outputs: map.outputs, weight, bias, ...more }, x, y, map.outputs]);
+      plan.push(["layer", { ...filledUp(map, place), ...more }, x, y, quads(map.outputs)]);
     };
-    const layer = (index, x, y) => product(program.layers[index], x, y, { activation, noise: program.layers[index].noise, salt: noiseSalt(index) });
+    const layer = (index, x, y) => product(program.layers[index], x, y, { activation, noise: program.layers[index].noise, salt: noiseSalt(index), first: Math.ceil(program.layers[index].outputs / 2) });
     let x = spare[0], coloured = 0;
     layer(0, start, x);
     program.pairs.forEach(({ skip, rgb }, i) => {
@@ -79,11 +88,11 @@ class GpuEngine {
       layer(2 * i + 2, middle, y);
       if (program.residual) {
         if (skip) product(skip, x, middle, {});
-        const width = program.layers[2 * i + 2].outputs;
+        const width = quads(program.layers[2 * i + 2].outputs);
         plan.push(["connect", { outputs: width }, skip ? middle : x, y, width]);
       }
       x = y;
-      if (rgb) plan.push(["colours", { inputs: rgb.inputs, weight: place(rgb.weight), bias: place(rgb.bias), first: coloured++ ? 0 : 1 }, x, this.rgb, 0]);
+      if (rgb) plan.push(["colours", { ...filledUp(rgb, place), first: coloured++ ? 0 : 1 }, x, this.rgb, 0]);
     });
     this.upload(chunks, length, plan);
   }
@@ -112,10 +121,10 @@ class GpuEngine {
     const staging = this.free.pop() ?? (await new Promise((resolve) => this.waiting.push(resolve)));
     try {
       this.submit(xs, ys, picks, staging);
-      await staging.mapAsync(GPUMapMode.READ, 0, 12 * picks.length);
-      const rgb = new Float32Array(staging.getMappedRange(0, 12 * picks.length)), bytes = new Uint8ClampedArray(4 * picks.length);
+      await staging.mapAsync(GPUMapMode.READ, 0, 16 * picks.length);
+      const rgb = new Float32Array(staging.getMappedRange(0, 16 * picks.length)), bytes = new Uint8ClampedArray(4 * picks.length);
       for (let p = 0, n = 0; p < picks.length; p++) {
-        for (let c = 0; c < 3; c++) bytes[n++] = (rgb[3 * p + c] + 1) * 127.5;
+        for (let c = 0; c < 3; c++) bytes[n++] = (rgb[4 * p + c] + 1) * 127.5;
         bytes[n++] = 255;
       }
       staging.unmap();
@@ -138,12 +147,12 @@ class GpuEngine {
     for (const { pipeline, group, name, width } of this.steps) {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);
-      if (name === "layer") pass.dispatchWorkgroups(Math.ceil(count / 64), Math.ceil(width / 64));
+      if (name === "layer") pass.dispatchWorkgroups(Math.ceil(width / 32), Math.ceil(count / 32));
       else if (name === "colours") pass.dispatchWorkgroups(Math.ceil(count / 64));
       else pass.dispatchWorkgroups(Math.ceil(width / 64), count);
     }
     pass.end();
-    encoder.copyBufferToBuffer(this.rgb, 0, staging, 0, 12 * count);
+    encoder.copyBufferToBuffer(this.rgb, 0, staging, 0, 16 * count);
     queue.submit([encoder.finish()]);
   }
 

@@ -68,7 +68,7 @@ function listenToPointer(element, world) {
     const [width, height] = world.size(), middle = [0.5 * (width - 1), 0.5 * (height - 1)];
     if (event.key in arrows) {
       const [right, down] = arrows[event.key];
-      world.pan(Math.round(right * KEY_STEP * width), Math.round(down * KEY_STEP * height));
+      world.pan(right * Math.round(KEY_STEP * width), down * Math.round(KEY_STEP * height)); // as far back as forth
     } else if (event.key === "+" || event.key === "=") world.zoom(1 / KEY_ZOOM, ...middle);
     else if (event.key === "-" || event.key === "_") world.zoom(KEY_ZOOM, ...middle);
     else if (!world.act(event.key)) return;

@@ -1,16 +1,15 @@
 // The generator's program on a graphics card: one dispatch a layer, over all pixels of a tile.
 
 struct Params {
-  inputs: u32,      // features before
-  outputs: u32,     // and after
+  inputs: u32,      // features before, filled up with zeros to a multiple of four
+  outputs: u32,     // and after, likewise
   weight: u32,      // where this map's weights begin in `numbers`
-  bias: u32,        // and its bias; NONE without
+  bias: u32,        // and its bias
   activation: u32,  // 0 none, 1 leaky ReLU, 2 sine, 3 the released code's, 4 SiLU
   salt: u32,        // of the layer's noise
   noise: f32,       // its strength
-  first: u32,       // of colours: whether they are the first
+  first: u32,       // of colours: whether they are the first; of the released code's activation: features with a ReLU
 };
-const NONE = 0xffffffffu;
 const TAU = 6.283185307179586;
 
 // Of a tile: sizes, then its pixels (column | row << 16) and axes, see gpu.js.
@@ -22,8 +21,11 @@ struct Tile { count: u32, columns: u32, rows: u32, spare: u32 };
 @group(0) @binding(3) var<storage, read> pixels: array<u32>;      // of this tile
 @group(0) @binding(4) var<storage, read> axes: array<f32>;        // of its columns and rows
 @group(0) @binding(5) var<storage, read> cells: array<u32>;       // the same: entries of the table, keys of the noise
-@group(0) @binding(6) var<storage, read> x: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
+// The same buffers, four numbers at a time.
+@group(0) @binding(2) var<storage, read> numbers4: array<vec4f>;
+@group(0) @binding(6) var<storage, read> x4: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> y4: array<vec4f>;
 
 fn mix_bits(value: u32) -> u32 {
   var h = (value ^ (value >> 16u)) * 0x85ebca6bu;
@@ -42,16 +44,20 @@ fn noise_of(pixel: u32) -> f32 {
 }
 
 // A card's sine is exact near zero only: bring its argument there.
-fn sine(value: f32) -> f32 {
+fn sine(value: vec4f) -> vec4f {
   return sin(value - TAU * round(value / TAU));
 }
 
-fn activate(value: f32, feature: u32) -> f32 {
-  let leaky = select(0.2 * value, value, value > 0.0);
+// Of four neighbouring features, the first of which is `feature`.
+fn activate(value: vec4f, feature: u32) -> vec4f {
+  let leaky = max(value, 0.2 * value);
   switch params.activation {
     case 1u: { return leaky; }
     case 2u: { return sine(value); }
-    case 3u: { return 1.4142135623730951 * select(sine(value), leaky, feature < (params.outputs + 1u) / 2u); }
+    case 3u: {
+      let is_leaky = vec4u(feature) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.first);
+      return 1.4142135623730951 * select(sine(value), leaky, is_leaky);
+    }
     case 4u: { return 1.6765 * value / (1.0 + exp(-value)); }
     default: { return value; }
   }
@@ -96,73 +102,63 @@ fn encode_table(@builtin(global_invocation_id) id: vec3u) {
   y[pixel * params.outputs + params.bias + id.x] = mix(above, below, fy);
 }
 
-// A layer: a product of [pixels, inputs] and [inputs, outputs], 64 x 64 of it by a workgroup, 4 x 4 by each invocation.
-const SIDE = 64u;
-const DEPTH = 16u;
-var<workgroup> left_part: array<f32, 1024>;   // [DEPTH][SIDE], of x
-var<workgroup> right_part: array<f32, 1024>;  // [DEPTH][SIDE], of weights
-
-@compute @workgroup_size(16, 16)
-fn layer(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
-         @builtin(local_invocation_index) index: u32) {
-  var sums: array<vec4f, 4>;
-  let first_pixel = group.x * SIDE;
-  let first_output = group.y * SIDE;
-  for (var start = 0u; start < params.inputs; start += DEPTH) {
-    for (var i = index; i < DEPTH * SIDE; i += 256u) {
-      let pixel = first_pixel + i / DEPTH;
-      let input = start + i % DEPTH;
-      let inside = pixel < tile.count && input < params.inputs;
-      left_part[(i % DEPTH) * SIDE + i / DEPTH] = select(0.0, x[pixel * params.inputs + input], inside);
-      let output = first_output + i % SIDE;
-      let k = start + i / SIDE;
-      let known = output < params.outputs && k < params.inputs;
-      right_part[i] = select(0.0, numbers[params.weight + k * params.outputs + output], known);
-    }
-    workgroupBarrier();
-    for (var k = 0u; k < DEPTH; k++) {
-      let at = k * SIDE + 4u * local.y;
-      let weights = vec4f(right_part[at], right_part[at + 1u], right_part[at + 2u], right_part[at + 3u]);
-      for (var p = 0u; p < 4u; p++) {
-        sums[p] += left_part[k * SIDE + 4u * local.x + p] * weights;
-      }
-    }
-    workgroupBarrier();
+// A layer: a product of [pixels, inputs] and [inputs, outputs], of which each invocation makes 4 x 4 numbers: of 8 loads
+// come 64 products. No memory is shared and nothing waits: whatever the card, its caches hold what neighbours read.
+@compute @workgroup_size(8, 8)
+fn layer(@builtin(global_invocation_id) id: vec3u) {
+  let pixel = 4u * id.y;
+  let inputs = params.inputs / 4u;
+  let outputs = params.outputs / 4u;
+  if (id.x >= outputs || pixel >= tile.count) { return; }
+  let bias = numbers4[params.bias / 4u + id.x];
+  var s0 = bias;
+  var s1 = bias;
+  var s2 = bias;
+  var s3 = bias;
+  var w = params.weight / 4u + id.x;
+  var at = pixel * inputs;
+  for (var k = 0u; k < inputs; k++) {
+    let weights = mat4x4f(numbers4[w], numbers4[w + outputs], numbers4[w + 2u * outputs], numbers4[w + 3u * outputs]);
+    s0 += weights * x4[at];
+    s1 += weights * x4[at + inputs];
+    s2 += weights * x4[at + 2u * inputs];
+    s3 += weights * x4[at + 3u * inputs];
+    w += 4u * outputs;
+    at++;
   }
-  for (var p = 0u; p < 4u; p++) {
-    let pixel = first_pixel + 4u * local.x + p;
-    if (pixel >= tile.count) { continue; }
-    var moved = 0.0;
-    if (params.noise != 0.0) { moved = params.noise * noise_of(pixel); }
-    for (var o = 0u; o < 4u; o++) {
-      let output = first_output + 4u * local.y + o;
-      if (output >= params.outputs) { continue; }
-      var value = sums[p][o] + moved;
-      if (params.bias != NONE) { value += numbers[params.bias + output]; }
-      y[pixel * params.outputs + output] = activate(value, output);
-    }
+  if (params.noise != 0.0) {
+    s0 += params.noise * noise_of(pixel);
+    s1 += params.noise * noise_of(pixel + 1u);
+    s2 += params.noise * noise_of(pixel + 2u);
+    s3 += params.noise * noise_of(pixel + 3u);
   }
+  // Buffers hold a multiple of four pixels: what is behind the last one is never read back.
+  let out = pixel * outputs + id.x;
+  y4[out] = activate(s0, 4u * id.x);
+  y4[out + outputs] = activate(s1, 4u * id.x);
+  y4[out + 2u * outputs] = activate(s2, 4u * id.x);
+  y4[out + 3u * outputs] = activate(s3, 4u * id.x);
 }
 
 // The residual connection: y becomes (y + x) / sqrt 2.
 @compute @workgroup_size(64)
 fn connect(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.outputs || id.y >= tile.count) { return; }
-  let i = id.y * params.outputs + id.x;
-  y[i] = (y[i] + x[i]) * 0.7071067811865476;
+  if (id.x >= params.outputs / 4u || id.y >= tile.count) { return; }
+  let i = id.y * (params.outputs / 4u) + id.x;
+  y4[i] = (y4[i] + x4[i]) * 0.7071067811865476;
 }
 
 // Colours of a pixel, added to those of the pairs before.
 @compute @workgroup_size(64)
 fn colours(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= tile.count) { return; }
-  var sum = vec3f(numbers[params.bias], numbers[params.bias + 1u], numbers[params.bias + 2u]);
-  for (var k = 0u; k < params.inputs; k++) {
-    let at = params.weight + 3u * k;
-    sum += x[id.x * params.inputs + k] * vec3f(numbers[at], numbers[at + 1u], numbers[at + 2u]);
+  let inputs = params.inputs / 4u;
+  var sum = numbers4[params.bias / 4u];
+  var w = params.weight / 4u;
+  for (var k = 0u; k < inputs; k++) {
+    sum += mat4x4f(numbers4[w], numbers4[w + 1u], numbers4[w + 2u], numbers4[w + 3u]) * x4[id.x * inputs + k];
+    w += 4u;
   }
-  for (var c = 0u; c < 3u; c++) {
-    let before = select(y[3u * id.x + c], 0.0, params.first == 1u);
-    y[3u * id.x + c] = before + sum[c];
-  }
+  if (params.first == 0u) { sum += y4[id.x]; }
+  y4[id.x] = sum;
 }
