@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from variants import build, composed
 
 from cips_lab.interop.native import save_generator
+from conftest import Run
 
 
 @pytest.fixture

@@ -20,6 +20,24 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no browser here: apt-get install chromium"),
     pytest.mark.timeout(280),
 ]
+# From now on, whatever lets the page work later is counted.
+COUNT_CALLS = """() => {
+  window.asked = 0;
+  const counted = (owner, name) => {
+    const own = owner[name];
+    owner[name] = function (...given) { window.asked++; return own.apply(this, given); };
+  };
+  counted(window, "requestAnimationFrame");
+  counted(window, "setTimeout");
+  counted(window, "setInterval");
+  counted(Worker.prototype, "postMessage");
+}"""
+CHANGE_OFTEN = """async () => {
+  for (let seed = 1; seed < 12; seed++) {
+    explorer.state.set({ seed });
+    if (seed % 3 === 0) await new Promise(requestAnimationFrame);
+  }
+}"""
 PHONE = {"width": 390, "height": 740}
 
 
@@ -108,7 +126,10 @@ def test_the_fovea_computes_its_share(walker: Walker, page: Path, share: float) 
 
 def test_the_fovea_follows_the_pointer(walker: Walker, page: Path) -> None:
     open_view(walker, page, "fovea=0.25", 360)
-    known = "((x, y) => [...Array(81).keys()].filter(i => explorer.painter.states[(y - 4 + Math.floor(i / 9)) * 460 + x - 4 + i % 9] === 2).length)"
+    known = (
+        "((x, y) => [...Array(81).keys()].filter(i =>"
+        " explorer.painter.states[(y - 4 + Math.floor(i / 9)) * 460 + x - 4 + i % 9] === 2).length)"
+    )
     assert walker.evaluate(f"{known}(380, 60)") < 60
     before = computed(walker)
     walker.page.mouse.move(380, 60)
@@ -222,11 +243,7 @@ def test_the_address_holds_the_view(walker: Walker, page: Path) -> None:
 def test_nothing_runs_when_nothing_moves(walker: Walker, page: Path) -> None:
     open_view(walker, page)
     walker.page.wait_for_timeout(400)
-    walker.evaluate(
-        "(() => { window.asked = 0; for (const name of ['requestAnimationFrame', 'setTimeout', 'postMessage']) {"
-        "const own = window[name]; window[name] = (...given) => { window.asked++; return own(...given); }; }"
-        "const post = Worker.prototype.postMessage; Worker.prototype.postMessage = function (...given) { window.asked++; return post.apply(this, given); }; })()"
-    )
+    walker.page.evaluate(COUNT_CALLS)
     before = walker.stats()
     walker.page.wait_for_timeout(600)
     assert walker.evaluate("window.asked") == 0
@@ -240,9 +257,7 @@ def test_nothing_runs_when_nothing_moves(walker: Walker, page: Path) -> None:
 def test_the_last_of_many_changes_is_what_is_drawn(walker: Walker, page: Path, generator: CIPSGenerator) -> None:
     for engine in ("wasm", "webgpu"):
         walker.open(page, f"engine={engine}&coarse=2", 800, 200)
-        walker.evaluate(
-            "(async () => { for (let seed = 1; seed < 12; seed++) { explorer.state.set({ seed }); if (seed % 3 === 0) await new Promise(requestAnimationFrame); } })()"
-        )
+        walker.page.evaluate(CHANGE_OFTEN)
         walker.settle()
         with torch.no_grad():
             assert difference(walker, generator, generator.mapping(generator.mapping.latents([11]))) <= 2
@@ -270,7 +285,10 @@ def test_a_png_of_the_view(walker: Walker, page: Path, generator: CIPSGenerator)
         walker.page.locator("#save").click()
     assert saved.value.suggested_filename == "A_world_more_seed6_200x104.png"
     found = np.asarray(Image.open(io.BytesIO(Path(saved.value.path()).read_bytes())).convert("RGB"))
-    places = "(l => [[...Array(200).keys()].map(i => l.x(i)), [...Array(104).keys()].map(j => l.y(j))])(new Lattice(explorer.model, explorer.painter.lattice.view(), 200, 104))"
+    places = (
+        "(l => [[...Array(200).keys()].map(i => l.x(i)), [...Array(104).keys()].map(j => l.y(j))])"
+        "(new Lattice(explorer.model, explorer.painter.lattice.view(), 200, 104))"
+    )
     xs, ys = (torch.tensor(axis, dtype=torch.float64) for axis in walker.evaluate(places))
     grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), -1).float()
     assert (xs[0] + xs[-1]) / 2 == pytest.approx(0.2)

@@ -154,7 +154,7 @@ def test_seeds_are_those_of_torch(walker: Walker, tmp_path: Path, z_dim: int) ->
 
 def test_far_inside_places_are_still_told_apart(walker: Walker, tmp_path: Path) -> None:
     generator = build("siren")  # its frequencies are high
-    walker.open(save_page(generator, tmp_path / "page.html"), f"x=0.9&y=0.1&span={2**-20}&coarse=8&engine=wasm")
+    walker.open(save_page(generator, tmp_path / "page.html"), f"x=0.9&y=0.1&span={2**-24}&coarse=8&engine=wasm")
     xs, sines = walker.evaluate(
         "(xs => [Array.from(xs), Array.from(axesOf(explorer.model.grid, xs, xs).wavesX.sine)])"
         "(explorer.painter.places(0, 1, 58, 'x'))"

@@ -87,9 +87,10 @@ class Walker:
 
     def grid(self) -> Tensor:
         """The coordinates of the view's pixels, [H, W, 2]."""
+        lattice = "explorer.painter.lattice"
         xs, ys = self.evaluate(
-            "(l => [[...Array(l.width).keys()].map(i => l.x(l.left + i)), [...Array(l.height).keys()].map(j => l.y(l.top + j))])"
-            "(explorer.painter.lattice)"
+            f"(l => [[...Array(l.width).keys()].map(i => l.x(l.left + i)),"
+            f" [...Array(l.height).keys()].map(j => l.y(l.top + j))])({lattice})"
         )
         x, y = torch.tensor(xs, dtype=torch.float64), torch.tensor(ys, dtype=torch.float64)
         return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), dim=-1).float()
