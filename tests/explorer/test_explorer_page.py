@@ -263,6 +263,21 @@ def test_the_last_of_many_changes_is_what_is_drawn(walker: Walker, page: Path, g
             assert difference(walker, generator, generator.mapping(generator.mapping.latents([11]))) <= 2
 
 
+def test_a_lost_graphics_card_is_told_and_gone_on_without(
+    walker: Walker, page: Path, generator: CIPSGenerator
+) -> None:
+    walker.open(page, "engine=webgpu&coarse=8")
+    walker.evaluate("explorer.state.set({ seed: 9 })")
+    walker.evaluate("void explorer.engine.onlost('a test')")
+    walker.settle()
+    walker.page.wait_for_timeout(200)
+    walker.settle()
+    assert walker.stats()["kind"] == "wasm"
+    assert "a test" in walker.page.locator("#notice").inner_text()
+    with torch.no_grad():
+        assert difference(walker, generator, generator.mapping(generator.mapping.latents([9]))) <= 2
+
+
 def test_a_walk_between_seeds(walker: Walker, page: Path) -> None:
     open_view(walker, page, "coarse=4&walk=0.9")
     walker.page.locator("#play").click()

@@ -156,7 +156,7 @@ def test_far_inside_places_are_still_told_apart(walker: Walker, tmp_path: Path) 
     generator = build("siren")  # its frequencies are high
     walker.open(save_page(generator, tmp_path / "page.html"), f"x=0.9&y=0.1&span={2**-24}&coarse=8&engine=wasm")
     xs, sines = walker.evaluate(
-        "(xs => [Array.from(xs), Array.from(axesOf(explorer.model.grid, xs, xs).wavesX.sine)])"
+        "(xs => [Array.from(xs), Array.from(wavesOf(explorer.model.grid, xs, false).sine)])"
         "(explorer.painter.places(0, 1, 58, 'x'))"
     )
     assert len(set(np.float32(xs))) < len(xs) / 2 < len(set(xs)) == len(xs)  # single precision has fewer places

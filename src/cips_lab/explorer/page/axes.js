@@ -52,11 +52,33 @@ function neighboursOf(model, places, vertical) {
   return { first, second, share };
 }
 
-/** All that `Runner` and the shaders need of a tile's columns (xs) and rows (ys), float64 coordinates. */
-function axesOf(model, xs, ys) {
-  const axes = { columns: xs.length, rows: ys.length };
-  if (model.fourier) axes.wavesX = wavesOf(model, xs, false), axes.wavesY = wavesOf(model, ys, true);
-  if (model.embedding) axes.entriesX = neighboursOf(model, xs, false), axes.entriesY = neighboursOf(model, ys, true);
-  if (model.noise) axes.keysX = noiseKeys(model, xs, false), axes.keysY = noiseKeys(model, ys, true);
-  return axes;
+/** All that one axis' places have. */
+function axisOf(model, places, vertical) {
+  return {
+    waves: model.fourier && wavesOf(model, places, vertical),
+    entries: model.embedding && neighboursOf(model, places, vertical),
+    keys: model.noise ? noiseKeys(model, places, vertical) : null,
+  };
+}
+
+/** Axes of tiles. Tiles above each other have the same columns, so that the last ones are kept. */
+class Axes {
+  constructor(model, kept = 96) {
+    Object.assign(this, { model, kept, known: new Map() });
+  }
+
+  /** What `Runner` and the shaders need of a tile's columns (xs) and rows (ys), float64 coordinates. */
+  of(xs, ys) {
+    const x = this.axis(xs, false), y = this.axis(ys, true);
+    return { columns: xs.length, rows: ys.length, wavesX: x.waves, wavesY: y.waves, entriesX: x.entries, entriesY: y.entries, keysX: x.keys, keysY: y.keys };
+  }
+
+  axis(places, vertical) {
+    const name = [vertical, places.length, places[0], places.at(-1)].join();
+    const axis = this.known.get(name) ?? axisOf(this.model, places, vertical);
+    this.known.delete(name); // and behind all others again: what was not asked for longest goes first
+    this.known.set(name, axis);
+    if (this.known.size > this.kept) this.known.delete(this.known.keys().next().value);
+    return axis;
+  }
 }

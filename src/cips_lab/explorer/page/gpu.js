@@ -21,13 +21,15 @@ class GpuEngine {
     if (!adapter) return null;
     const info = adapter.info ?? {}, isSoftware = info.isFallbackAdapter || info.architecture === "swiftshader";
     if (isSoftware && !software) return null;
-    const most = adapter.limits.maxStorageBufferBindingSize;
+    const most = adapter.limits.maxStorageBufferBindingSize, table = model.grid.embedding?.table.length ?? 0;
+    const weights = model.layers.reduce((sum, { inputs, outputs }) => sum + quads(inputs) * quads(outputs + 2), 0);
+    if (4 * (table + 2 * weights) > most) return null; // the network does not fit into one buffer of this card
     const device = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize: most, maxBufferSize: adapter.limits.maxBufferSize } });
     return new GpuEngine(model, device, isSoftware ? "WebGPU in software" : `WebGPU${info.vendor ? ` (${info.vendor})` : ""}`);
   }
 
   constructor(model, device, name) {
-    Object.assign(this, { kind: "webgpu", model, device, name, capacity: IN_FLIGHT, slots: [], waiting: [] });
+    Object.assign(this, { kind: "webgpu", model, device, name, capacity: IN_FLIGHT, axes: new Axes(model.grid), waiting: [] });
     this.module = device.createShaderModule({ code: document.getElementById("shaders").textContent });
     const visibility = GPUShaderStage.COMPUTE;
     const types = ["uniform", "uniform", ...Array(5).fill("read-only-storage"), "storage"];
@@ -50,6 +52,7 @@ class GpuEngine {
     this.cells = buffer(4 * 5 * places, STORAGE | COPY_DST);
     this.free = Array.from({ length: IN_FLIGHT }, () => buffer(16 * this.pixels, COPY_DST | MAP_READ));
     this.steps = [];
+    device.addEventListener("uncapturederror", ({ error }) => this.onlost?.(error.message));
     device.lost.then((loss) => loss.reason !== "destroyed" && this.onlost?.(loss.message));
   }
 
@@ -138,7 +141,7 @@ class GpuEngine {
 
   submit(xs, ys, picks, staging) {
     const { queue } = this.device, columns = xs.length, rows = ys.length, count = picks.length;
-    const { numbers, cells } = this.pack(axesOf(this.model.grid, xs, ys), columns, rows);
+    const { numbers, cells } = this.pack(this.axes.of(xs, ys), columns, rows);
     queue.writeBuffer(this.tile, 0, new Uint32Array([count, columns, rows, 0]));
     queue.writeBuffer(this.picks, 0, picks.map((pick) => (pick % columns) | (Math.floor(pick / columns) << 16)));
     if (numbers.length) queue.writeBuffer(this.axes, 0, numbers);

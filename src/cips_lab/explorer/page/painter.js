@@ -7,7 +7,7 @@ const REFRESH = 90; // milliseconds from one picture to the next while pixels co
 class Painter {
   /** onchange: called when there is something new to show or tell. */
   constructor(canvas, onchange) {
-    Object.assign(this, { canvas, onchange, engine: null, lattice: null, share: 1, focus: null, generation: 0, waiting: [], running: 0 });
+    Object.assign(this, { canvas, onchange, engine: null, lattice: null, share: 1, focus: null, generation: 0, waiting: [], running: 0, shownAt: 0, showing: 0 });
     this.context = canvas.getContext("2d");
     this.layer = document.createElement("canvas");
     this.stats = { computed: 0, wanted: 0, done: 0, pixels: 0, idle: true, pictures: 0, pixelsPerSecond: 0, coarse: null, full: null };
@@ -175,7 +175,9 @@ class Painter {
   refresh(now = false) {
     if (this.asked && !now) return;
     clearTimeout(this.asked);
-    const wait = now ? 0 : Math.max(0, REFRESH - (performance.now() - (this.shownAt ?? -REFRESH)));
+    // Of a large view, showing takes long: it must not take the time in which pixels are computed.
+    const pause = this.stats.coarse === null ? 0 : Math.max(REFRESH, 5 * this.showing);
+    const wait = now ? 0 : Math.max(0, pause - (performance.now() - this.shownAt));
     const show = () => requestAnimationFrame(() => {
       this.asked = 0;
       if (this.stale) this.show();
@@ -190,12 +192,12 @@ class Painter {
   }
 
   show() {
+    const started = performance.now();
     const { width, height } = this.lattice, { pixels, states, fovea } = this, known = new Uint8Array(states.length);
-    let all = true;
+    let count = 0;
     for (let j = 0, p = 0; j < height; j++)
-      for (let i = 0; i < width; i++, p++)
-        if (!(known[p] = states[p] === DONE && fovea.wants(i, j) ? 1 : 0)) all = false;
-    const picture = all ? pixels : filled(pixels, known, width, height);
+      for (let i = 0; i < width; i++, p++) if (states[p] === DONE && fovea.wants(i, j)) count += known[p] = 1;
+    const all = count === known.length, picture = all || !count ? pixels : filled(pixels, known, width, height);
     this.layer.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(picture.buffer), width, height), 0, 0);
     const { context, ghost, lattice } = this;
     context.imageSmoothingEnabled = true;
@@ -209,9 +211,10 @@ class Painter {
       context.drawImage(this.layer, 0, 0);
     }
     if (all) this.ghost = null;
-    if (this.stats.coarse === null && this.stats.done) this.stats.coarse = performance.now() - this.started;
+    if (this.stats.coarse === null && count) this.stats.coarse = performance.now() - this.started;
     this.stats.pictures++;
     this.stale = false;
     this.shownAt = performance.now();
+    this.showing = this.shownAt - started;
   }
 }

@@ -15,8 +15,9 @@ function inPanels(weight, inputs, outputs) {
 
 /** Computes pixels of one program (see program.js) in memory of its own. */
 class Runner {
-  constructor(model, program, plain) {
+  constructor(model, program, plain, axes = new Axes(model)) {
     this.model = model;
+    this.axes = axes;
     this.program = program;
     const maps = [...program.layers, ...program.pairs.flatMap((pair) => [pair.skip, pair.rgb])].filter(Boolean);
     let bytes = 16;
@@ -43,7 +44,7 @@ class Runner {
 
   /** xs, ys: float64 coordinates of a tile; picks: of its pixels, row * columns + column -> their RGBA bytes. */
   compute(xs, ys, picks) {
-    const axes = axesOf(this.model, xs, ys), bytes = new Uint8ClampedArray(4 * picks.length);
+    const axes = this.axes.of(xs, ys), bytes = new Uint8ClampedArray(4 * picks.length);
     for (let start = 0; start < picks.length; start += CHUNK) {
       const chunk = picks.subarray(start, start + CHUNK);
       this.encode(axes, chunk);
@@ -157,10 +158,10 @@ function activate(heap, start, pixels, outputs, stride, activation) {
 
 /** What a worker answers: {model}, {program, plain}, or a job {id, xs, ys, picks}. */
 function serve(scope) {
-  let model, runner;
+  let model, axes, runner;
   scope.onmessage = ({ data }) => {
-    if (data.model) model = data.model;
-    else if (data.program) runner = new Runner(model, data.program, data.plain);
+    if (data.model) (model = data.model), (axes = new Axes(model));
+    else if (data.program) runner = new Runner(model, data.program, data.plain, axes);
     else {
       const started = performance.now(), bytes = runner.compute(data.xs, data.ys, data.picks);
       scope.postMessage({ id: data.id, bytes, milliseconds: performance.now() - started }, [bytes.buffer]);
