@@ -263,9 +263,7 @@ def test_the_last_of_many_changes_is_what_is_drawn(walker: Walker, page: Path, g
             assert difference(walker, generator, generator.mapping(generator.mapping.latents([11]))) <= 2
 
 
-def test_a_lost_graphics_card_is_told_and_gone_on_without(
-    walker: Walker, page: Path, generator: CIPSGenerator
-) -> None:
+def test_a_lost_graphics_card_is_told_and_gone_on_without(walker: Walker, page: Path, generator: CIPSGenerator) -> None:
     walker.open(page, "engine=webgpu&coarse=8")
     walker.evaluate("explorer.state.set({ seed: 9 })")
     walker.evaluate("void explorer.engine.onlost('a test')")

@@ -68,6 +68,26 @@ def test_every_generator_by_every_engine(walker: Walker, tmp_path: Path, case: s
 
 
 @torch.no_grad()
+def test_sizes_that_fill_no_vector(walker: Walker, tmp_path: Path) -> None:
+    generator = build(
+        "cips",
+        width=19,
+        activation="sinrelu",
+        noise=True,
+        fourier={"features": 13, "waves": "pairs"},
+        embedding={"features": 6},
+        blocks="residual",
+        z_dim=17,
+        w_dim=5,
+    )
+    w = style(generator, 2)
+    walker.open(save_page(generator, tmp_path / "page.html"), "seed=2&coarse=8&engine=webgpu")
+    for engine in ENGINES:
+        change(walker, engine=engine)
+        assert difference(walker, generator, w) <= MOST, engine
+
+
+@torch.no_grad()
 def test_a_difference_would_be_seen(walker: Walker, tmp_path: Path) -> None:
     generator = build("cips")
     walker.open(save_page(generator, tmp_path / "page.html"), "seed=3&coarse=8&engine=wasm")
