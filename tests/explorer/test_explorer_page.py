@@ -261,10 +261,12 @@ def test_the_last_of_many_changes_is_what_is_drawn(walker: Walker, page: Path, g
         walker.settle()
         with torch.no_grad():
             assert difference(walker, generator, generator.mapping(generator.mapping.latents([11]))) <= 2
+        assert walker.stats()["kind"] == engine
 
 
 def test_a_lost_graphics_card_is_told_and_gone_on_without(walker: Walker, page: Path, generator: CIPSGenerator) -> None:
     walker.open(page, "engine=webgpu&coarse=8")
+    assert walker.stats()["kind"] == "webgpu"
     walker.evaluate("explorer.state.set({ seed: 9 })")
     walker.evaluate("void explorer.engine.onlost('a test')")
     walker.settle()

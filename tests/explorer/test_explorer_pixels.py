@@ -65,6 +65,7 @@ def test_every_generator_by_every_engine(walker: Walker, tmp_path: Path, case: s
         for place in places:
             change(walker, **place)
             assert difference(walker, generator, w) <= MOST, (engine, place)
+        assert walker.stats()["kind"] == engine  # still: it has not been given up on the way
 
 
 @torch.no_grad()
@@ -85,6 +86,7 @@ def test_sizes_that_fill_no_vector(walker: Walker, tmp_path: Path) -> None:
     for engine in ENGINES:
         change(walker, engine=engine)
         assert difference(walker, generator, w) <= MOST, engine
+        assert walker.stats()["kind"] == engine
 
 
 @torch.no_grad()
@@ -109,6 +111,7 @@ def test_styles(walker: Walker, tmp_path: Path, engine: str) -> None:
     change(walker, psi=1.5, walk=0.5, mix=2)
     expected = generator.truncate(generator.mix(first.lerp(second, 0.5), second, 2), 1.5)
     assert difference(walker, generator, expected) <= MOST
+    assert walker.stats()["kind"] == engine
 
 
 @torch.no_grad()

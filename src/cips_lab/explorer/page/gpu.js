@@ -29,7 +29,7 @@ class GpuEngine {
   }
 
   constructor(model, device, name) {
-    Object.assign(this, { kind: "webgpu", model, device, name, capacity: IN_FLIGHT, axes: new Axes(model.grid), waiting: [] });
+    Object.assign(this, { kind: "webgpu", model, device, name, capacity: IN_FLIGHT, known: new Axes(model.grid), waiting: [] });
     this.module = device.createShaderModule({ code: document.getElementById("shaders").textContent });
     const visibility = GPUShaderStage.COMPUTE;
     const types = ["uniform", "uniform", ...Array(5).fill("read-only-storage"), "storage"];
@@ -141,7 +141,7 @@ class GpuEngine {
 
   submit(xs, ys, picks, staging) {
     const { queue } = this.device, columns = xs.length, rows = ys.length, count = picks.length;
-    const { numbers, cells } = this.pack(this.axes.of(xs, ys), columns, rows);
+    const { numbers, cells } = this.pack(this.known.of(xs, ys), columns, rows);
     queue.writeBuffer(this.tile, 0, new Uint32Array([count, columns, rows, 0]));
     queue.writeBuffer(this.picks, 0, picks.map((pick) => (pick % columns) | (Math.floor(pick / columns) << 16)));
     if (numbers.length) queue.writeBuffer(this.axes, 0, numbers);
