@@ -252,6 +252,11 @@ INVERT: Options = {
     "tile": COUNT.or_null(),
     "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps"),
 }
+EXPLORE: Options = {
+    "ckpt": TEXT.or_null(),
+    "output": TEXT,
+    "title": TEXT.or_null("the checkpoint's name"),
+}
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,
     "plan": PLAN,
@@ -265,6 +270,7 @@ COMMANDS: dict[str, Options] = {
     "prepare": PREPARE,
     "convert": CONVERT,
     "invert": INVERT,
+    "explore": EXPLORE,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("data", "metrics", "logger"),

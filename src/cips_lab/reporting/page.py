@@ -48,7 +48,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
     return environment.get_template(template).render(
         script=Markup(script),  # ours alone; named by its hash, so that no other script runs
         script_hash=f"sha256-{digest}",
-        style=Markup(_text("style.css")),
+        style=Markup(palette() + _text("style.css")),
         data=htmlsafe_json_dumps(_finite(data)),
         **values,
     )
@@ -57,6 +57,11 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
 def write(page: str, path: Path) -> None:
     """A half-written page never bears the name, also where several jobs write their sweep's at once."""
     replace_text(path, printable(page))
+
+
+def palette() -> str:
+    """Colours, light and dark, and typefaces, as CSS variables: what all pages share."""
+    return _text("palette.css")
 
 
 def _text(name: str) -> str:

@@ -1,0 +1,28 @@
+"""A generator as one page to walk in: ``python -m cips_lab.explore ckpt=runs/quickstart``. See ``--help``."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cips_lab.cli import command
+from cips_lab.errors import UserError
+
+
+@command("explore")
+def main(cfg: DictConfig) -> None:
+    """Check all that can be checked, then write the page."""
+    if cfg.ckpt is None:
+        raise UserError("ckpt=... is missing: a run folder, a .safetensors or a released .pt file (see --help)")
+    output = Path(str(cfg.output)).expanduser()
+    if output.suffix not in (".html", ".htm"):
+        raise UserError(f"output={cfg.output}: the page is an HTML file; choose a name that ends in .html")
+    if output.is_dir():
+        raise UserError(f"output={cfg.output} is a folder; give the page a name in it, such as {output}/explorer.html")
+
+    from cips_lab.explorer.export import export
+
+    print(export(str(cfg.ckpt), output, cfg.title))
+
+
+if __name__ == "__main__":
+    main()
