@@ -1,7 +1,6 @@
 """LMDB databases as sources: the public code's layout and LSUN's, written here as those programs write them."""
 
 import io
-import multiprocessing
 import pickle
 from pathlib import Path
 
@@ -77,15 +76,6 @@ def test_it_is_pickled_and_not_locked(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(np.asarray(again.read(2)), np.asarray(random_picture(16, 16, 2)))
     assert not (folder / "lock.mdb").exists()
-
-
-def test_a_forked_process_reads_on(tmp_path: Path) -> None:
-    source = LmdbSource(public(tmp_path / "set"))
-    source.read(0)
-    context = multiprocessing.get_context("fork")
-    with context.Pool(2) as pool:
-        for number, pixels in enumerate(pool.map(source.read, range(3))):
-            np.testing.assert_array_equal(np.asarray(pixels), np.asarray(random_picture(16, 16, number)))
 
 
 def test_contents_are_told_apart(tmp_path: Path) -> None:
