@@ -5,12 +5,16 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 import home
 from forked import Python
 
 home.move_in()
+
+hypothesis.settings.register_profile("cips_lab", deadline=None)  # no test is timed: machines are busy
+hypothesis.settings.load_profile("cips_lab")
 
 # The suite finds the signals of a terminal, also where it was started in the background (`make test &`).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so POSIX shells start what they do not wait for

@@ -11,6 +11,9 @@ SOURCE = Path(cips_lab.__file__).parent
 TEXT = {"read_text", "write_text", "open", "NamedTemporaryFile", "fdopen"}
 BINARY_BY_DEFAULT = {
     "av",
+    "inner",
+    "lmdb",
+    "tarfile",
     "Image",
     "zipfile",
     "archive",
@@ -30,7 +33,8 @@ def without_encoding(source: str) -> list[int]:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-        if name not in TEXT or (name == "open" and isinstance(owner, ast.Name) and owner.id in BINARY_BY_DEFAULT):
+        of = getattr(owner, "id", getattr(owner, "attr", None))
+        if name not in TEXT or (name == "open" and of in BINARY_BY_DEFAULT):
             continue
         modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         binary = any("b" in mode for mode in modes) and name not in ("read_text", "write_text")

@@ -13,7 +13,11 @@ from cips_lab.runs.folder import checkpoint_folders, kimg_label, kimg_of, sample
 SOURCE = Path(cips_lab.__file__).parent
 FILES = {v for k, v in vars(folder).items() if k.isupper() and isinstance(v, str) and "." in v[1:]}
 FOLDERS = {folder.CHECKPOINTS, folder.SAMPLES, folder.GUARD, folder.WANDB, folder.CSV, folder.TENSORBOARD}
-ELSEWHERE = {(f"metrics/{module}.py", "checkpoints") for module in ("weights", "extractors")}  # of model hubs
+ELSEWHERE = {
+    *((f"metrics/{module}.py", "checkpoints") for module in ("weights", "extractors")),  # of model hubs
+    ("preparing/preparation.py", "manifest.json"),  # of a set of pictures
+    ("reporting/model_card.py", "metrics.json"),  # of a repository on the hub
+}
 
 
 def texts_of(tree: ast.AST) -> list[tuple[str, bool]]:

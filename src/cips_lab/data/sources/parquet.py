@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     name: str  # in messages
     size: int
-    open: Callable[[], IO[bytes]]  # picklable: every process opens it for itself
+    stream: Callable[[], IO[bytes]]  # opens it; picklable: every process does so for itself
 
 
 def local_part(path: Path) -> Part:
@@ -200,7 +200,7 @@ class ParquetSource(ImageSource):
         if self._process != os.getpid():
             self._forget()
         if part not in self._tables:
-            self._tables[part] = ParquetFile(self.parts[part].open())
+            self._tables[part] = ParquetFile(self.parts[part].stream())
         return self._tables[part]
 
     def _forget(self) -> None:
@@ -245,7 +245,7 @@ class ParquetSource(ImageSource):
         """From sizes, columns and the ends of every file: of a table of any size within seconds."""
         digest = hashlib.sha256(f"{self.image}\0{self.label}\0".encode("utf-8", "surrogateescape"))
         for part in self.parts:
-            with part.open() as stream:
+            with part.stream() as stream:
                 digest.update(f"{part.size}\0".encode())
                 digest.update(hashlib.sha256(stream.read(ENDS)).digest())
                 stream.seek(max(0, part.size - ENDS))
