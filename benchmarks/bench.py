@@ -24,6 +24,7 @@ from benchmarks import reference
 from benchmarks.evaluation import evaluations
 from benchmarks.manifolds import in_own_process
 from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, Worker, interleaved, matrix_product, peak_memory
+from benchmarks.preparing import measure as prepared
 from cips_lab.analysis.figures.foveated import render_foveated
 from cips_lab.configuration import conf_folder
 from cips_lab.networks import tiling
@@ -398,6 +399,20 @@ def evaluation(repeats: int) -> list[Row]:
     return [beside("evaluation of 500 samples, usual metrics", found["usual"], found["features"])]
 
 
+def preparing(repeats: int) -> list[Row]:
+    """2,000 JPEGs into a zip beside one process of plain Pillow (benchmarks/preparing.py says more)."""
+    found = prepared(2000)
+    assert found["differing"] == 0, found
+    return [
+        {
+            "row": "prepare, 2,000 JPEGs of 640 x 480 to 256",
+            "seconds": found["ours"],
+            "reference_seconds": found["plain"],
+            "speedup": found["plain"] / found["ours"],
+        }
+    ]
+
+
 def growth(repeats: int) -> list[Row]:
     """The generator step with resolution and batch (make bench-full)."""
     rows = []
@@ -422,6 +437,7 @@ ROWS = {
     "precision": precision,
     "manifolds": manifolds,
     "evaluation": evaluation,
+    "prepare": preparing,
 }
 
 

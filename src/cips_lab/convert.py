@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"{option}=... is missing, such as {example} (see --help)")
 
     from cips_lab.interop.exports import ending_of, listed
-    from cips_lab.interop.native import generator_file, is_ours, open_trained
+    from cips_lab.interop.native import generator_file, is_ours, load_trained
 
     source, output = Path(str(cfg.ckpt)).expanduser(), Path(str(cfg.output)).expanduser()
     ending = ending_of(output)
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
                 raise UserError(f"{option}={cfg[option]} is of a folder, which training goes on in, not of {output}")
         options = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(options, dict)
-        print(ending.write(open_trained(file, cfg.activation), output, {str(k): v for k, v in options.items()}))
+        print(ending.write(load_trained(file, cfg.activation), output, {str(k): v for k, v in options.items()}))
         return
     if is_ours(file):
         raise UserError(

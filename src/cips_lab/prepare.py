@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     from cips_lab.preparing.outputs import kind_of_output
     from cips_lab.preparing.preparation import Preparation
     from cips_lab.preparing.recipe import Recipe
-    from cips_lab.processes.layout import usable_cores
+    from cips_lab.processes.cores import usable_cores
 
     place = Path(str(cfg.output)).expanduser().absolute()
     recipe = Recipe(

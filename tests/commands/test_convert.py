@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from golden import DATA, STEPS, State, parameters, prefixed, small_state, whole, with_sines
@@ -26,6 +27,7 @@ from cips_lab.errors import UserError
 from cips_lab.interop import native, official
 from cips_lab.launch.networks import build_gan
 from cips_lab.launch.resume import fit_from
+from cips_lab.networks.coordinates import image_grid
 from cips_lab.runs.folder import checkpoint_folders
 from cips_lab.training.guard import Guard
 
@@ -81,7 +83,30 @@ def test_files_out_of_a_public_checkpoint_and_out_of_a_run(run: Run, tmp_path: P
     first, second = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "two.safetensors")
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert native.open_trained(tmp_path / "two.safetensors").kimg == 3200
+    assert native.load_trained(tmp_path / "two.safetensors").kimg == 3200
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+def test_programs_of_other_software(run: Run, tmp_path: Path, name: str) -> None:
+    torch.save({"g_ema": small_state("CIPSskip-256")}, tmp_path / "theirs.pt")
+    made = run("convert", "ckpt=theirs.pt", f"output={name}")
+    assert made.returncode == 0, made.stderr
+    assert "synthesis (styles, coordinates) and mapping (latents)" in made.stdout
+    mapping_name = name.replace("model", "model.mapping")
+    grid = image_grid(16, 16).reshape(-1, 2)
+    if name.endswith(".onnx"):
+        mapping, synthesis = (onnxruntime.InferenceSession(tmp_path / file) for file in (mapping_name, name))
+        (styles,) = mapping.run(None, {"z": z_of().numpy(), "truncation": np.ones(1, np.float32)})
+        (rgb,) = synthesis.run(None, {"styles": styles, "coordinates": grid.numpy()})
+        images = torch.from_numpy(rgb)
+    else:
+        mapping, synthesis = (torch.export.load(tmp_path / file).module() for file in (mapping_name, name))
+        images = synthesis(mapping(z_of(), torch.ones(1)), grid)
+    close(images.transpose(1, 2).reshape(4, 3, 16, 16), "skip16_eval")
+    again = run("convert", "ckpt=theirs.pt", f"output={name}")
+    assert again.returncode == 2
+    assert f"output={name} is there already" in again.stderr
 
 
 @torch.no_grad()

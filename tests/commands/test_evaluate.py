@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cips_lab.data.blue_marble import load_tiles
-from cips_lab.data.dataset import fit
+from cips_lab.data.fitting import fit
 from cips_lab.files.untrusted import read_safetensors
 from cips_lab.interop.native import save_generator
 from cips_lab.networks.cips import CIPSGenerator

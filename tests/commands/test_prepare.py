@@ -271,3 +271,15 @@ def test_animations_are_left_out_if_asked(run: Run, tmp_path: Path) -> None:
     assert "1 pictures of 2 prepared" in result.stdout
     listing = (tmp_path / "still.zip.rejected.csv").read_text()
     assert f"{tmp_path}/p/a.gif,left out,2 pictures in one file (animations=leave_out)" in listing
+
+
+def test_it_does_not_wait_for_torch(tmp_path: Path) -> None:
+    """Nor does each of its processes: on a folder of a hundred pictures that would be most of the time."""
+    (tmp_path / "p").mkdir()
+    jpeg(tmp_path / "p" / "a.jpg", 0)
+    code = (
+        "import sys; sys.argv = ['prepare', 'source=p', 'output=set.zip', 'resolution=16']; "
+        "from cips_lab.prepare import main; main(); print('torch' in sys.modules, 'pyarrow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout.endswith("False False\n"), result.stdout + result.stderr

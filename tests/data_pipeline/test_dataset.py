@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pictures import random_picture
 from PIL import Image
 
-from cips_lab.data.dataset import ArrayDataset, FixedSizeDataset, ImageDataset, check_resolution, fit, to_device_range
+from cips_lab.data.dataset import ArrayDataset, FixedSizeDataset, ImageDataset, check_resolution, to_device_range
+from cips_lab.data.fitting import fit
 from cips_lab.data.sources import FolderSource
 from cips_lab.errors import UserError
 

@@ -9,7 +9,8 @@ import torch
 from pictures import random_picture
 
 from cips_lab.data.datamodule import ImageDataModule
-from cips_lab.data.labels import LABELS, Classes, classes_by_folder, classes_by_list, parts_of
+from cips_lab.data.labelled import parts_of
+from cips_lab.data.labels import LABELS, Classes, classes_by_folder, classes_by_list
 from cips_lab.data.sources import open_source
 from cips_lab.errors import UserError
 

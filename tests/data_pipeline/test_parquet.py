@@ -14,8 +14,9 @@ import pytest
 from pictures import random_picture
 
 from cips_lab.data.datamodule import ImageDataModule
-from cips_lab.data.sampler import WINDOW, InfiniteSampler
+from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.sources import open_source
+from cips_lab.data.sources.base import WINDOW
 from cips_lab.data.sources.parquet import HELD, ParquetSource
 from cips_lab.errors import UserError
 

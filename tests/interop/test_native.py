@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,20 @@ def test_strided_weights_are_written_as_they_are_read(tmp_path: Path) -> None:
     assert not weight.is_contiguous()
     save_generator(generator, tmp_path / "g.safetensors", CIPS, kimg=0)
     assert torch.equal(load_generator(tmp_path / "g.safetensors").first.linear.weight, weight)
+
+
+def test_a_generator_is_loaded_without_lightning_or_hydra(tmp_path: Path) -> None:
+    """Nor what they are made with: an application that shows pictures should not wait for a laboratory."""
+    write_checkpoint(tmp_path / "run" / "checkpoints" / "kimg-00001.500", build(CIPS), CIPS)
+    program = (
+        "import sys\nfrom cips_lab import load_generator\n"
+        "load_generator('run').render(load_generator('run/checkpoints/kimg-00001.500').mapping.w_mean[None], "
+        "__import__('cips_lab.networks.coordinates', fromlist=['']).image_grid(3, 5))\n"
+        "laboratory = {'pytorch_lightning', 'hydra', 'omegaconf', 'torchmetrics', 'wandb', 'huggingface_hub', 'onnx'}\n"
+        "print(sorted(laboratory & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 # ------------------------------------------------------------------ what cannot be used

@@ -13,7 +13,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from cips_lab.data.dataset import fit
+from cips_lab.data.fitting import fit
 from cips_lab.data.sources import FolderSource, ZipSource, open_source
 from cips_lab.errors import UserError
 from cips_lab.preparing import crew

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cips_lab.data.dataset import fit
+from cips_lab.data.fitting import fit
 from cips_lab.errors import UserError
 from cips_lab.preparing.recipe import LeftOut, Recipe, encode, file_name
 

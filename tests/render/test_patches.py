@@ -10,7 +10,8 @@ from PIL import Image
 from variants import build
 
 from cips_lab.data.blue_marble import load_tiles
-from cips_lab.data.dataset import ArrayDataset, ImageDataset, fit
+from cips_lab.data.dataset import ArrayDataset, ImageDataset
+from cips_lab.data.fitting import fit
 from cips_lab.data.sources import FolderSource
 from cips_lab.data.windows import picture_of
 from cips_lab.errors import UserError

@@ -32,6 +32,7 @@ COLLECTIONS = ("callbacks", "logger")
 PATHS = ("data.path", "data.test_path", "data.name")  # text, of whatever class the data are
 
 COUNT = whole(1)
+SHARE = Kind("a share from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 
 
 def _are_devices(value: Any) -> bool:
@@ -84,7 +85,7 @@ MODEL: Options = {
     "model.embedding_lr_multiplier": POSITIVE,
     "model.surface": one_of("plane", "cylinder"),
     "model.classes": whole(0, "classes"),
-    "model.mixing_probability": Kind("a share from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1),
+    "model.mixing_probability": SHARE,
     "model.channel_base": COUNT,
     "model.channel_max": COUNT,
     "model.discriminator_channel_base": COUNT,
@@ -232,6 +233,30 @@ EXPLORE: Options = {
     "output": TEXT,
     "title": TEXT.or_null("the checkpoint's name"),
 }
+INVERT: Options = {
+    "image": Kind("a picture, a folder, or a list such as [a.png,b.png]", kinds.are_names).or_null(),
+    "ckpt": TEXT.or_null(),
+    "output": TEXT,
+    "overwrite": FLAG,
+    "space": one_of("w", "layers", "layers_noise"),
+    "class": whole(0, "the number of a class").or_null("any"),
+    "resolution": kinds.SIZE.or_null("the native resolution"),
+    "start": one_of("best", "mean"),
+    "candidates": whole(1, "styles"),
+    "steps": COUNT,
+    "learning_rate": Kind("a positive number of at most 100", lambda value: is_number(value) and 0 < value <= 100),
+    "ramp_up": SHARE,
+    "ramp_down": SHARE,
+    "perturbation": NOT_NEGATIVE,
+    "pixels": NOT_NEGATIVE,
+    "features": NOT_NEGATIVE,
+    "drift": NOT_NEGATIVE,
+    "noise_weight": NOT_NEGATIVE,
+    "edits": SEEDS.or_null("none"),
+    "seed": whole(0),
+    "tile": COUNT.or_null(),
+    "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps"),
+}
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,
     "plan": PLAN,
@@ -244,6 +269,7 @@ COMMANDS: dict[str, Options] = {
     "tabulate": TABULATE,
     "prepare": PREPARE,
     "convert": CONVERT,
+    "invert": INVERT,
     "explore": EXPLORE,
 }
 GROUPS: dict[str, tuple[str, ...]] = {

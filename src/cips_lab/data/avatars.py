@@ -26,7 +26,7 @@ from cips_lab.data.prepared import prepared
 from cips_lab.errors import UserError
 from cips_lab.files.cache import cache_folder
 from cips_lab.files.whole import replacing
-from cips_lab.processes.layout import usable_cores
+from cips_lab.processes.cores import usable_cores
 
 Split = Literal["train", "test"]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cips_lab.data.dataset import ArrayDataset, ImageDataset, check_resolution
-from cips_lab.data.labels import Classes, LabelledDataset
+from cips_lab.data.labelled import LabelledDataset
+from cips_lab.data.labels import Classes
 from cips_lab.data.loading import PictureLoader, end_with_the_run, processes_here, readers_that_fit
 from cips_lab.data.sampler import InfiniteSampler
 from cips_lab.data.windows import Originals, WindowDataset, WindowsOf

@@ -20,7 +20,7 @@ from cips_lab.data.unreadable import LISTED_AS, POLICIES, tell
 from cips_lab.data.windows import check_headers
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
-from cips_lab.processes.layout import usable_cores
+from cips_lab.processes.cores import usable_cores
 
 
 class ImageDataModule(BaseDataModule):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-WINDOW = 8  # groups whose pictures are mixed, of a source that is read in groups
+from cips_lab.data.sources.base import WINDOW
 
 
 class InfiniteSampler(Sampler[int]):

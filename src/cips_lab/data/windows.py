@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from cips_lab.data.dataset import central_part, proportioned
 from cips_lab.data.decode import upright_size
+from cips_lab.data.fitting import central_part, proportioned
 from cips_lab.data.sources.base import ImageSource
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable

@@ -6,7 +6,7 @@ from cips_lab.errors import UserError
 from cips_lab.explorer.packing import pack
 from cips_lab.explorer.page import build_page
 from cips_lab.files.whole import megabytes
-from cips_lab.interop.native import open_trained
+from cips_lab.interop.native import load_trained
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.render.finite import check_weights
 from cips_lab.reporting.page import write
@@ -27,14 +27,14 @@ def export(source: str, output: Path, title: str | None = None) -> str:
         UserError: the checkpoint cannot be read, or its pixels depend on their neighbours, so that no part of a picture
             can be computed alone.
     """
-    trained = open_trained(source)
+    trained = load_trained(source)
     generator = trained.generator
     if not isinstance(generator, CIPSGenerator):
         raise UserError(
             f"ckpt={source}: this generator is convolutional: it has whole pictures of one size only, and nothing to "
             "walk in; give a CIPS generator's"
         )
-    check_weights(generator, str(trained.source))
+    check_weights(generator, source)
     packed = pack(generator.eval())
     page = build_page(packed, title or name_of(Path(source).expanduser()), {"kimg": trained.kimg})
     write(page, output)

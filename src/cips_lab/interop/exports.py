@@ -29,12 +29,30 @@ class Ending(NamedTuple):
 def _safetensors(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
     from cips_lab.interop.native import save_generator
 
-    save_generator(trained.generator, output, trained.config, trained.kimg)
+    save_generator(trained.generator, output, trained.config, trained.kimg or 0.0)
     return f"{output}: the generator, which every command of cips_lab reads"
+
+
+def _onnx(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
+    from cips_lab.interop import onnx
+
+    return _told(onnx.write(trained, output), f"opset {onnx.OPSET}; onnxruntime runs them")
+
+
+def _exported(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
+    from cips_lab.interop import exported
+
+    return _told(exported.write(trained, output), "torch.export.load runs them without cips_lab")
+
+
+def _told(files: list[Path], what: str) -> str:
+    return f"{', '.join(map(str, files))}: synthesis (styles, coordinates) and mapping (latents); {what}"
 
 
 ENDINGS: dict[str, Ending] = {
     ".safetensors": Ending(_safetensors, "the generator in one file, which every command of cips_lab reads"),
+    ".onnx": Ending(_onnx, "for onnxruntime, with a free number of pixels and samples"),
+    ".pt2": Ending(_exported, "the same as programs of torch.export"),
 }
 
 
@@ -52,7 +70,7 @@ def ending_of(output: Path) -> Ending | None:
 
 
 # Endings that nobody means a folder by, and that are not in the table (those in it are looked for first).
-FILES = (".bin", ".ckpt", ".jit", ".onnx", ".pkl", ".pt", ".pt2", ".pth", ".pytorch", ".zip")
+FILES = (".bin", ".ckpt", ".jit", ".pkl", ".pt", ".pth", ".pytorch", ".zip")
 
 
 def listed() -> str:

@@ -4,7 +4,7 @@ A configuration of a few bytes can ask for a network of any size. So it is first
 tensors have shapes and no memory, and what would be its weights is compared with what is there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -17,13 +17,24 @@ MOST_LAYERS = 1024  # of the mapping network: what can be asked for in a loop th
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def build_as_stored(kind: type[Network], options: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+def deepest_rgb(doublings: int) -> str:
+    """What every generator of a size has a parameter in."""
+    return f"to_rgb.{max(1, doublings)}."
+
+
+def build_as_stored(
+    kind: type[Network],
+    options: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    deepest: Callable[[int], str] = deepest_rgb,
+) -> Network:
     """A network, as its constructor leaves it, whose parameters and buffers have the shapes of `state`.
 
     Args:
-        kind: a generator's class.
+        kind: the network's class.
         options: of its constructor.
         state: names and tensors of the file.
+        deepest: how the names begin of what a network has whose smaller side was doubled from 4 pixels so often.
 
     Raises:
         ValueError: it would be larger than a network of its kind can be, or other than the file.
@@ -37,7 +48,7 @@ def build_as_stored(kind: type[Network], options: Mapping[str, Any], state: Mapp
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most):
             raise ValueError(f"{option} must be a whole number up to {most}, not {str(value)[:40]}")
     # Coordinates are in no file and are made on the CPU even here: the depth must be that of the file before.
-    last = f"to_rgb.{max(1, halvings(size))}."
+    last = deepest(halvings(size))
     if not any(name.startswith(last) for name in state):
         raise ValueError(f"no {last[:-1]} in the file, which its configuration's resolution asks for")
     with torch.device("meta"):

@@ -214,22 +214,22 @@ class CoordinateEmbedding(EncodingPart):
         left, right, fx = self._neighbours(self.surface.wrapped(x), self.columns, self.surface.period)
         upper, lower, fy = self._neighbours(y, self.rows, None)
         upper, lower = upper * self.columns, lower * self.columns
-        rows = torch.stack([upper + left, upper + right, lower + left, lower + right], dim=-1)
-        weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
-        # A weighted sum of four rows of a table is an embedding bag: no [P, 4, features] in memory.
-        rows, weights = rows.flatten(0, -2), weights.flatten(0, -2)
+        rows = torch.stack([upper + left, upper + right, lower + left, lower + right], dim=-1).flatten(0, -2)
+        weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1).flatten(0, -2)
         with torch.autocast(coords.device.type, enabled=False):
-            if sparse:
-                summed = WeightedRows.apply(table, rows, weights)
-            else:
-                summed = F.embedding_bag(rows, table.float(), per_sample_weights=weights, mode="sum")
+            summed = self.weighted(table, rows, weights, sparse)
         return self.scaled(summed).unflatten(0, coords.shape[:-1])
+
+    def weighted(self, table: Tensor, rows: Tensor, weights: Tensor, sparse: bool) -> Tensor:
+        """A weighted sum of four rows of a table is an embedding bag: no [P, 4, features] in memory."""
+        if sparse:
+            return WeightedRows.apply(table, rows, weights)
+        return F.embedding_bag(rows, table.float(), per_sample_weights=weights, mode="sum")
 
     def _neighbours(self, place: Tensor, count: int, period: float | None) -> tuple[Tensor, Tensor, Tensor]:
         """Along one axis: the entries on both sides of a coordinate, and how far it is from the first to the second."""
         if period is not None:
-            # Entry 0 is at -1, entry `count` would be one turn on, and is entry 0.
-            position = (place + 1) * (count / period)
+            position = (place + 1) * (count / period)  # entry 0 is at -1; entry `count`, one turn on, is entry 0
         elif self.lookup == "aligned":
             position = ((place + 1) * (0.5 * (count - 1))).clamp(0, count - 1)
         else:

@@ -95,7 +95,8 @@ class MappingNetwork(nn.Module):
             if z.shape[1] < self.z_dim:
                 raise ValueError(f"latents have {self.z_dim} numbers, not {z.shape[1]}")
             x, label = z.float()[:, : self.z_dim], z.float()[:, self.z_dim :]
-            check_label(label if label.shape[1] else None, self.classes, len(z))
+            # Not len(z), which is a number, and would be one for ever in what `torch.export` makes of this.
+            check_label(label if label.shape[1] else None, self.classes, z.shape[0])
             x = normalised(x)
             if self.embedding is not None:
                 x = torch.cat([x, normalised(self.embedding(label))], dim=1)

@@ -222,7 +222,7 @@ class StyleGAN2Generator(Generator):
                 f"not {list(w.shape)}"
             )
         # Channels last: faster on CPU, and what tensor cores want. Every later layer keeps the format.
-        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.constant.expand(w.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.layers[0](x, w[:, 0], self._noise(0, noise_seed, x.device))
         rgb = self.to_rgb[0](x, w[:, 1])
         for level in range(1, len(self.to_rgb)):

@@ -7,7 +7,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
-from cips_lab.processes.layout import set_threads, usable_cores
+from cips_lab.processes.cores import usable_cores
+from cips_lab.processes.layout import set_threads
 
 # What `trainer.precision` lets products be computed in; float32 on a GPU with `trainer.tf32` in TF32.
 ARITHMETIC = {"32-true": "fp32", "bf16-mixed": "bf16"}

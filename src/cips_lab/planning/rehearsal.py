@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cips_lab.configuration import build
 from cips_lab.data.dataset import to_device_range
-from cips_lab.data.labels import Batch, parts_of
+from cips_lab.data.labelled import Batch, parts_of
 from cips_lab.networks.discriminator import TOLD_CHANNELS
 from cips_lab.networks.tiling import Tile, keep_bytes
 from cips_lab.planning.meters import FlopCounter, MemoryTracker

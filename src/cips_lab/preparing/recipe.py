@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cips_lab.data.dataset import fit, proportioned
+from cips_lab.data.fitting import fit, proportioned
 from cips_lab.errors import UserError
 from cips_lab.networks.size import sides, size_of
 

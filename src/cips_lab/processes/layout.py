@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cips_lab.errors import UserError
+from cips_lab.processes.cores import usable_cores
 from cips_lab.processes.ranks import started_together, under_srun, under_torchrun
 
 if TYPE_CHECKING:
@@ -130,11 +131,6 @@ def check_batch(batch_size: int, micro_batch: int | None, processes: int) -> Non
             f"micro_batch={micro_batch} does not divide the {share} images of each process "
             f"(batch_size={batch_size} over {processes}): choose a divisor of {share}"
         )
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads(trainer: DictConfig, processes: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cips_lab.data.dataset import proportioned
+from cips_lab.data.fitting import proportioned
 from cips_lab.data.windows import Originals, PatchDataset, Window, picture_of
 from cips_lab.errors import UserError
 from cips_lab.networks.size import Size, sides, size_name, size_of

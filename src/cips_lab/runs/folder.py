@@ -21,6 +21,7 @@ HOLDER = ".lock.json"  # who holds it, for the message; the lock itself is the k
 CHECKPOINTS = "checkpoints"  # a folder each, see `kimg_label`, with:
 TRAINING = "training.ckpt"  # everything to continue
 GENERATOR = "generator.safetensors"  # to use
+DISCRIMINATOR = "discriminator.safetensors"  # beside a generator that left its run, see interop/discriminators.py
 MANIFEST = "manifest.json"  # sizes and hashes of the others
 SCORES = "metrics.json"  # in the best one: its evaluation
 BEST = "best-"  # before the moment, of the best one

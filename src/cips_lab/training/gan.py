@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cips_lab.data.dataset import to_device_range
-from cips_lab.data.labels import Batch, parts_of
+from cips_lab.data.labelled import Batch, parts_of
 from cips_lab.data.windows import WindowsOf
 from cips_lab.errors import NonFinite
 from cips_lab.networks.generator import Generator

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from cips_lab.data.labels import Parts
+from cips_lab.data.labelled import Parts
 from cips_lab.files.whole import replace_text, replacing
 from cips_lab.processes.collectives import wait_for_all
 from cips_lab.runs.folder import GUARD, kimg_label

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from cips_lab.data.labels import Batch
+from cips_lab.data.labelled import Batch
 from cips_lab.processes.collectives import gather_objects
 from cips_lab.training.guard import Guard, StandStill
 from cips_lab.training.incident import Finding, Incident

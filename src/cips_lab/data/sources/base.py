@@ -22,6 +22,7 @@ from cips_lab.files.names import printable
 T = TypeVar("T")
 HIDDEN = "hidden"
 NO_ENDING = "no ending"
+WINDOW = 8  # groups whose pictures are mixed, of a source that is read in groups
 
 
 class ImageSource(ABC):

@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from cips_lab.data.labels import Classes, whole
-from cips_lab.data.sampler import WINDOW
 from cips_lab.data.sources.archive import LARGEST_ENTRY
-from cips_lab.data.sources.base import ImageSource, full_path, sort_out
+from cips_lab.data.sources.base import WINDOW, ImageSource, full_path, sort_out
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 

@@ -1,0 +1,1 @@
+"""Inversion: which styles of a generator make a given picture."""
