@@ -11,6 +11,7 @@ from browser import CHROMIUM, REQUIRED
 from variants import CIPS_CASES, CIPS_VARIANTS, build, build_case
 from walker import Walker, difference, save_page
 
+from cips_lab import load_generator
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.mapping import classes_of_seeds, latents_of_seeds
 
@@ -18,6 +19,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no browser here: apt-get install chromium"),
     pytest.mark.timeout(280),
 ]
+QUICKSTART = Path(__file__).parents[2] / "experiments" / "checkpoints" / "quickstart" / "cips.safetensors"
 MOST = 2  # of 255: weights are stored in half precision
 ENGINES = ("webgpu", "wasm", "javascript")
 INSIDE, BEYOND = {"x": 0.1, "y": 0.2, "span": 0.8}, {"x": 1.3, "y": -0.4, "span": 2.6}
@@ -148,6 +150,18 @@ def test_parts_switched_off_and_first_pairs(walker: Walker, tmp_path: Path) -> N
     generator.blocks = generator.blocks[:1]
     generator.num_layers = 3
     assert difference(walker, generator, w) <= MOST
+
+
+@torch.no_grad()
+def test_the_quickstart(walker: Walker, tmp_path: Path) -> None:
+    generator = load_generator(QUICKSTART)
+    assert isinstance(generator, CIPSGenerator)
+    page = save_page(generator, tmp_path / "page.html")
+    assert page.stat().st_size < 3e6
+    for engine in ("webgpu", "wasm"):
+        walker.open(page, f"seed=3&coarse=8&engine={engine}&span=1.6")
+        assert difference(walker, generator, style(generator, 3)) <= MOST
+        assert walker.stats()["kind"] == engine
 
 
 @torch.no_grad()

@@ -228,6 +228,11 @@ CONVERT: Options = {
     "kimg": NOT_NEGATIVE.or_null("as the optimiser's steps tell"),
     "training": TEXT.or_null(),
 }
+EXPLORE: Options = {
+    "ckpt": TEXT.or_null(),
+    "output": TEXT,
+    "title": TEXT.or_null("the checkpoint's name"),
+}
 INVERT: Options = {
     "image": Kind("a picture, a folder, or a list such as [a.png,b.png]", kinds.are_names).or_null(),
     "ckpt": TEXT.or_null(),
@@ -251,11 +256,6 @@ INVERT: Options = {
     "seed": whole(0),
     "tile": COUNT.or_null(),
     "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps"),
-}
-EXPLORE: Options = {
-    "ckpt": TEXT.or_null(),
-    "output": TEXT,
-    "title": TEXT.or_null("the checkpoint's name"),
 }
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,

@@ -34,7 +34,7 @@ def export(source: str, output: Path, title: str | None = None) -> str:
             f"ckpt={source}: this generator is convolutional: it has whole pictures of one size only, and nothing to "
             "walk in; give a CIPS generator's"
         )
-    check_weights(generator, str(trained.source))
+    check_weights(generator, source)
     packed = pack(generator.eval())
     page = build_page(packed, title or name_of(Path(source).expanduser()), {"kimg": trained.kimg})
     write(page, output)

@@ -2,7 +2,8 @@
 
 What is constant is computed here (learning-rate multipliers, a table's low-pass, gains on biases), so that the page has
 matrices and vectors only. Matrices are stored in half precision, brought below 1 by a power of two so that none can
-overflow; vectors and the Fourier matrix, which is multiplied by coordinates that may be far away, in single precision.
+overflow; vectors, the mapping network, and the Fourier matrix, which is multiplied by coordinates that may be far away,
+in single precision.
 """
 
 from typing import Any, NamedTuple
@@ -68,7 +69,8 @@ def pack(generator: CIPSGenerator) -> Packed:
     mapping, curved = generator.mapping, generator.curved
     for i, linear in enumerate(mapping.layers):
         assert isinstance(linear, EqualizedLinear)
-        _add_linear(block, f"mapping.{i}", linear)
+        # Narrow beside the rest, and of all roundings that of the mapping network would be seen first.
+        _add_linear(block, f"mapping.{i}", linear, single=True)
     if mapping.embedding is not None:
         _add_linear(block, "mapping.classes", mapping.embedding)
         block.add("mapping.shares", mapping.class_shares)
@@ -108,9 +110,9 @@ def pack(generator: CIPSGenerator) -> Packed:
     return Packed(header, bytes(block.blob))
 
 
-def _add_linear(block: _Block, name: str, linear: EqualizedLinear, gain: float = 1.0) -> None:
+def _add_linear(block: _Block, name: str, linear: EqualizedLinear, gain: float = 1.0, *, single: bool = False) -> None:
     """[in, out] and [out]: y = x @ weight + bias."""
-    block.add(f"{name}.weight", (linear.weight * (linear.scale * gain)).t())
+    block.add(f"{name}.weight", (linear.weight * (linear.scale * gain)).t(), single=single)
     if linear.bias is not None:
         block.add(f"{name}.bias", linear.bias * (linear.lr_multiplier * gain))
 
