@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +45,21 @@ with zipfile.ZipFile(output, "w") as archive:
 """
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    """Windows of the map at random places."""
+def windows(count: int, height: int, width: int) -> Iterator[Image.Image]:
+    """Parts of the map at random places, the same each time."""
     world = read_picture(BLUE_MARBLE)
     rng = np.random.default_rng(0)
-    for number in range(count):
-        top, left = (
-            int(rng.integers(size - side)) for size, side in zip(world.shape[:2], (HEIGHT, WIDTH), strict=True)
-        )
+    for _ in range(count):
+        top, left = int(rng.integers(world.shape[0] - height)), int(rng.integers(world.shape[1] - width))
+        yield Image.fromarray(world[top : top + height, left : left + width])
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """The pictures that are prepared."""
+    for number, picture in enumerate(windows(count, HEIGHT, WIDTH)):
         path = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(world[top : top + HEIGHT, left : left + WIDTH]).save(path, quality=90)
+        picture.save(path, quality=90)
 
 
 def seconds_of(command: list[str]) -> float:
@@ -81,13 +86,10 @@ def measure(count: int) -> dict[str, float]:
 
 def shrink_on_load(count: int = 100) -> dict[str, float]:
     """JPEGs of 1280 x 960 to 256 x 256, whole and by libjpeg's scaled decoding (Pillow's `draft`; libvips' too)."""
-    world = read_picture(BLUE_MARBLE)
-    rng = np.random.default_rng(0)
     files = []
-    for _ in range(count):
-        top, left = (int(rng.integers(size - side)) for size, side in zip(world.shape[:2], (960, 1280), strict=True))
+    for picture in windows(count, 960, 1280):
         stream = io.BytesIO()
-        Image.fromarray(world[top : top + 960, left : left + 1280]).save(stream, "JPEG", quality=90)
+        picture.save(stream, "JPEG", quality=90)
         files.append(stream.getvalue())
 
     def decoded(content: bytes, draft: bool) -> np.ndarray:

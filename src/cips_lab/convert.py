@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cips_lab.cli import command
 from cips_lab.errors import UserError
@@ -27,9 +27,7 @@ def main(cfg: DictConfig) -> None:
         for option in ("training", "kimg"):
             if cfg[option] is not None:
                 raise UserError(f"{option}={cfg[option]} is of a folder, which training goes on in, not of {output}")
-        options = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(options, dict)
-        print(ending.write(load_trained(file, cfg.activation), output, {str(k): v for k, v in options.items()}))
+        print(ending.write(load_trained(file, cfg.activation), output))
         return
     if is_ours(file):
         raise UserError(

@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -87,6 +87,24 @@ def test_a_home_folder_is_expanded(picture_folder: Path, monkeypatch: pytest.Mon
     assert len(open_source("~/pictures")) == 9
     data = ImageDataModule("mine", "~/pictures", 16)
     assert data.location == str(picture_folder)
+
+
+def test_a_folder_of_pictures_is_not_walked_to_learn_that_it_is_one(
+    picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[str] = []
+    walk = os.walk
+
+    def counted(root: Path, **options: Any) -> Any:
+        for folder, *rest in walk(root, **options):
+            entered.append(folder)
+            yield folder, *rest
+
+    for number in range(20):
+        (picture_folder / f"z{number:02}").mkdir()
+    monkeypatch.setattr(os, "walk", counted)
+    assert [source.takes(str(picture_folder)) for source in SOURCES] == [False] * (len(SOURCES) - 1) + [True]
+    assert len(entered) < 5
 
 
 def test_a_link_is_what_its_own_name_says(stylegan_zip: Path, tmp_path: Path) -> None:

@@ -139,6 +139,15 @@ def test_it_is_pickled_and_told_apart(tmp_path: Path) -> None:
     assert source.identity() == open_source(str(same)).identity() != open_source(str(other)).identity()
 
 
+def test_a_table_of_many_parts_holds_few_files(tmp_path: Path) -> None:
+    for part in range(HELD + 4):
+        write(tmp_path / "set" / f"{part:03}.parquet", 2 * part, 2)
+    source = open_source(str(tmp_path / "set"))
+    assert isinstance(source, ParquetSource)
+    expect(source, range(2 * (HELD + 4)))
+    assert len(source._tables) == HELD
+
+
 def test_training_reads_every_row_group_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 10 * (3 * WINDOW + 2) + 3
     path = write(tmp_path / "t.parquet", 0, count)

@@ -36,11 +36,8 @@ def walker() -> Iterator[Walker]:
 
 @pytest.fixture(autouse=True)
 def without_complaints(walker: Walker) -> Iterator[None]:
-    walker.complaints.clear()
-    walker.requests.clear()
-    yield
-    assert walker.complaints == []
-    assert [url for url in walker.requests if not url.startswith(("file:", "data:", "about:", "blob:"))] == []
+    with walker.silent():
+        yield
 
 
 def style(generator: CIPSGenerator, seed: int, psi: float = 1.0, label: int | None = None) -> torch.Tensor:

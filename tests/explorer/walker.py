@@ -1,13 +1,11 @@
 """A headless Chromium with WebGPU in software, on an explorer's page: opens it, reads its pixels, walks about."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from browser import CHROMIUM, PHONE
-from playwright.sync_api import Page, sync_playwright
+from browser import Browser
 from torch import Tensor
 
 from cips_lab.explorer.packing import pack
@@ -25,43 +23,18 @@ FLAGS = (
 WIDTH, HEIGHT = 800, 200  # with the panel beside it and pixels of 8 x 8, a view of 58 x 25
 
 
-class Walker:
+class Walker(Browser):
     """One page. `complaints`: exceptions and errors of the console; `requests`: all addresses asked for."""
 
-    def __init__(self) -> None:
-        assert CHROMIUM is not None, "CIPS_LAB_REQUIRE_BROWSER: there is no chromium: apt-get install chromium"
-        self.playwright = sync_playwright().start()
-        # Playwright's own --headless is the old one, and has no WebGPU.
-        self.chromium = self.playwright.chromium.launch(
-            executable_path=CHROMIUM, args=list(FLAGS), ignore_default_args=["--headless", "--disable-gpu"]
-        )
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.desk, self.phone = (self._new_page(is_mobile) for is_mobile in (False, True))
-        self.page = self.desk
-
-    def _new_page(self, is_mobile: bool) -> Page:
-        page = self.chromium.new_context(is_mobile=is_mobile, has_touch=is_mobile).new_page()
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
-        page.on("request", lambda request: self.requests.append(request.url))
-        return page
-
-    def __enter__(self) -> "Walker":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.chromium.close()
-        self.playwright.stop()
+    flags = FLAGS
+    ignored: ClassVar = ["--headless", "--disable-gpu"]  # Playwright's own --headless is the old one, without WebGPU
+    touch = True
+    held = (*Browser.held, "blob:")
 
     def open(
         self, file: Path, fragment: str = "", width: int = WIDTH, height: int = HEIGHT, scheme: Any = "light"
     ) -> None:
-        self.page = self.phone if width < PHONE else self.desk
-        self.page.set_viewport_size({"width": width, "height": height})
-        self.page.emulate_media(color_scheme=scheme)
-        self.page.goto("about:blank")  # else another fragment of the same page would not load it again
-        self.page.goto(f"{file.as_uri()}#{fragment}")
+        super().open(file, f"#{fragment}", width, height, scheme)
         self.evaluate("explorer.ready")
         self.settle()
 

@@ -23,14 +23,13 @@ from cips_lab.networks.size import size_name
 from cips_lab.render.finite import check_weights
 from cips_lab.render.scene import parse_seeds
 from cips_lab.reporting.generators import generator_name
-from cips_lab.runs.folder import is_run, kimg_of
+from cips_lab.runs.folder import kimg_of, run_above
 from cips_lab.runs.records import read_job
 
 
 def run_of(source: str | Path) -> Path | None:
     """The run folder that a generator lies in; None of others."""
-    file = generator_file(source).resolve()
-    return next((folder for folder in file.parents if is_run(folder)), None)
+    return run_above(generator_file(source))
 
 
 def open_subject(source: str | Path) -> Subject:

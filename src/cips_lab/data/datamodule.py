@@ -149,6 +149,10 @@ class PreparedDataModule(BaseDataModule):
         """uint8 [N, 3, R, R], RGB; made if it is not in the cache."""
         raise NotImplementedError
 
+    def dataset(self, pictures: np.ndarray) -> ArrayDataset:
+        """Of what `load` gives."""
+        return ArrayDataset(pictures)
+
     def automatic_workers(self, world_size: int) -> int:
         """None: copying an array to another process costs more than reading it."""
         return 0
@@ -162,8 +166,8 @@ class PreparedDataModule(BaseDataModule):
         """Map the cached pictures, once, whatever the `stage`."""
         if hasattr(self, "train_dataset"):
             return
-        self.train_dataset = ArrayDataset(self.load("train"))
-        self.test_dataset = ArrayDataset(self.load("test"))
+        self.train_dataset = self.dataset(self.load("train"))
+        self.test_dataset = self.dataset(self.load("test"))
 
 
 class BlueMarbleDataModule(PreparedDataModule):

@@ -88,12 +88,7 @@ class StandInDataModule(PreparedDataModule):
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
         return self._load(min(self.side, LARGEST), split, self.cache)
 
-    def setup(self, stage: str | None = None) -> None:
-        if not hasattr(self, "train_dataset"):
-            self.train_dataset = self._sized(self.load("train"))
-            self.test_dataset = self._sized(self.load("test"))
-
-    def _sized(self, pictures: np.ndarray) -> ArrayDataset:
+    def dataset(self, pictures: np.ndarray) -> ArrayDataset:
         return ArrayDataset(pictures) if self.side <= LARGEST else EnlargedDataset(pictures, self.side)
 
 

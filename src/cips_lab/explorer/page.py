@@ -1,16 +1,14 @@
 """The page: template, style, scripts and a packed generator in one HTML file that may load nothing."""
 
 import base64
-import hashlib
 from importlib import resources
 from typing import Any
 
-import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from cips_lab.explorer.packing import Packed
-from cips_lab.reporting.page import palette
+from cips_lab.reporting.page import palette, script_hash, templates
 
 PAGE = resources.files("cips_lab.explorer") / "page"
 # Joined in this order into one script each, so that what is defined is there for the next.
@@ -42,32 +40,25 @@ def build_page(packed: Packed, title: str, facts: dict[str, Any]) -> str:
         title: what the generator is called.
         facts: for the header: what is said of it on the page, such as thousands of images seen.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cips_lab.explorer", "page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     engine, script = _script(ENGINE), _script(SCRIPTS)
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        style=Markup(palette() + _text("style.css")),
-        engine=Markup(engine),  # ours alone; named by their hashes, so that no other script runs
-        script=Markup(script),
-        hashes=" ".join(f"'sha256-{_digest(text)}'" for text in (engine, script)),
-        shaders=Markup("".join(_text(name) for name in SHADERS)),
-        header=htmlsafe_json_dumps({**packed.header, "title": title, "facts": facts}),
-        weights=Markup(base64.b64encode(packed.blob).decode()),
+    return (
+        templates("cips_lab.explorer", "page")
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            style=Markup(palette() + _text("style.css")),
+            engine=Markup(engine),  # ours alone; named by their hashes, so that no other script runs
+            script=Markup(script),
+            hashes=" ".join(f"'{script_hash(text)}'" for text in (engine, script)),
+            shaders=Markup("".join(_text(name) for name in SHADERS)),
+            header=htmlsafe_json_dumps({**packed.header, "title": title, "facts": facts}),
+            weights=Markup(base64.b64encode(packed.blob).decode()),
+        )
     )
 
 
 def _script(names: tuple[str, ...]) -> str:
     return '"use strict";\n' + "".join(_text(name) for name in names)
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _text(name: str) -> str:

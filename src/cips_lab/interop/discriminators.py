@@ -26,7 +26,7 @@ from cips_lab.interop.native import (
 )
 from cips_lab.interop.sizes import build_as_stored
 from cips_lab.networks.discriminator import ResidualDiscriminator
-from cips_lab.runs.folder import CONFIG, DISCRIMINATOR, GENERATOR, is_run
+from cips_lab.runs.folder import CONFIG, DISCRIMINATOR, GENERATOR, run_above
 from cips_lab.runs.settings import read_settings
 
 RESIDUAL = "cips_lab.networks.discriminator.ResidualDiscriminator"  # the only one that is built from a file's header
@@ -87,8 +87,8 @@ def discriminator_config(source: str | Path) -> dict[str, Any]:
     kept = discriminator_file(source)
     if kept is not None and kept.suffix == ".safetensors":
         return _read(kept)[1]
-    runs = (folder for folder in path.resolve().parents if is_run(folder))
-    return next((dict(read_settings(folder / CONFIG).get("discriminator") or {}) for folder in runs), {})
+    run = run_above(path)
+    return {} if run is None else dict(read_settings(run / CONFIG).get("discriminator") or {})
 
 
 def load_discriminator(source: str | Path) -> ResidualDiscriminator:

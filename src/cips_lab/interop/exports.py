@@ -3,9 +3,9 @@
 Nothing heavy is imported until something is written: `--help` lists the table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cips_lab.errors import UserError
 
@@ -17,29 +17,28 @@ class Ending(NamedTuple):
     """A kind of file.
 
     Attributes:
-        write: of a generator, a file that is not there yet and the command's options (``conf/convert.yaml``), the
-            file; returns a sentence that is printed.
+        write: of a generator and a file that is not there yet, the file; returns a sentence that is printed.
         sentence: what it is, for `--help`.
     """
 
-    write: Callable[["Trained", Path, Mapping[str, Any]], str]
+    write: Callable[["Trained", Path], str]
     sentence: str
 
 
-def _safetensors(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
+def _safetensors(trained: "Trained", output: Path) -> str:
     from cips_lab.interop.native import save_generator
 
     save_generator(trained.generator, output, trained.config, trained.kimg or 0.0)
     return f"{output}: the generator, which every command of cips_lab reads"
 
 
-def _onnx(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
+def _onnx(trained: "Trained", output: Path) -> str:
     from cips_lab.interop import onnx
 
     return _told(onnx.write(trained, output), f"opset {onnx.OPSET}; onnxruntime runs them")
 
 
-def _exported(trained: "Trained", output: Path, options: Mapping[str, Any]) -> str:
+def _exported(trained: "Trained", output: Path) -> str:
     from cips_lab.interop import exported
 
     return _told(exported.write(trained, output), "torch.export.load runs them without cips_lab")

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cips_lab.data.dataset import fit
 from cips_lab.data.decode import decode, reason
+from cips_lab.data.fitting import fit
 from cips_lab.data.sources.base import full_path
 from cips_lab.data.sources.choose import SOURCES, open_source
 from cips_lab.errors import UserError
@@ -25,7 +25,7 @@ class Target:
     Attributes:
         name: of its folder: the file's, without its ending, and no other's.
         source: the file, as it is told.
-        pixels: uint8 [H, W, 3], see `cips_lab.data.dataset.fit`.
+        pixels: uint8 [H, W, 3], see `cips_lab.data.fitting.fit`.
     """
 
     name: str

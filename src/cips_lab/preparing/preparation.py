@@ -66,7 +66,8 @@ class Preparation:
         if not (self.partial / "work.json").exists():
             check_free(self.place, self.kind)
         self.place.parent.mkdir(parents=True, exist_ok=True)
-        journal = Journal(self.partial, self._work())
+        work = self._work()
+        journal = Journal(self.partial, work)
         output = OUTPUTS[self.kind](self.place, self.partial, self.shard_size)
         if journal.done.published is None:
             self._fill(output, journal, classes)
@@ -80,7 +81,7 @@ class Preparation:
             journal.note_whole(output.close(done.entries, dataset_json(done.entries)))
         names = journal.done.published
         assert names is not None
-        summary = self._summary(journal.done, classes)
+        summary = self._summary(journal.done, classes, work["pictures"])
         for path, text in ((summary.rejected_list, rejected_csv(journal.done)), (summary.manifest, summary.text)):
             replace_text(path, text)
         summary.written.extend(output.publish(names))
@@ -117,7 +118,7 @@ class Preparation:
                 if chunk.rejected:
                     bar.set_postfix(rejected=len(journal.done.rejected))
 
-    def _summary(self, done: Done, classes: Classes | None) -> "Summary":
+    def _summary(self, done: Done, classes: Classes | None, pictures: str) -> "Summary":
         kinds = Counter(rejected.kind for rejected in done.rejected)
         manifest, listing = beside(self.place)
         numbers = {
@@ -128,7 +129,7 @@ class Preparation:
             "unreadable": kinds["unreadable"],
             "left_out": kinds["left out"],
             "content": content_hash(done.entries),
-            "source": {"location": self.source.location, "pictures": self.source.fingerprint()},
+            "source": {"location": self.source.location, "pictures": pictures},
             "recipe": self.recipe.as_dict(),
             "classes": None if classes is None else list(map(printable, classes.names)),
             "rejected": listing.name,

@@ -27,7 +27,7 @@ from cips_lab.render.consistency import check_consistency, consistency, seams_of
 from cips_lab.render.finite import check_weights
 from cips_lab.render.patches import Patches, patch_size
 from cips_lab.render.scene import check_scene, parse_size, samples
-from cips_lab.runs.folder import CONFIG, is_run
+from cips_lab.runs.folder import CONFIG, run_above
 from cips_lab.runs.settings import read_settings
 
 
@@ -66,8 +66,8 @@ def settings_of(ckpt: str | None) -> dict[str, Any]:
     """Those of the run that a generator lies in; none where it lies in no run."""
     if ckpt is None:
         return {}
-    above = generator_file(ckpt).resolve().parents
-    return next((read_settings(folder / CONFIG) for folder in above if is_run(folder)), {})
+    run = run_above(generator_file(ckpt))
+    return {} if run is None else read_settings(run / CONFIG)
 
 
 @dataclass

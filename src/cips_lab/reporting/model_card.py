@@ -26,7 +26,7 @@ from cips_lab.networks.size import size_name
 from cips_lab.render.finite import check_weights
 from cips_lab.render.pictures import save_picture, tile_images, to_uint8
 from cips_lab.render.scene import draw, whole_turn
-from cips_lab.runs.folder import GENERATOR, is_run
+from cips_lab.runs.folder import GENERATOR, run_above
 from cips_lab.runs.records import Job, Record, read_job
 from cips_lab.runs.settings import flatten
 
@@ -110,8 +110,8 @@ def write_repository(
 
 def run_of(ckpt: str | Path) -> Job | None:
     """The run that a generator lies in."""
-    folders = (folder for folder in generator_file(ckpt).resolve().parents if is_run(folder))
-    return next((read_job(folder) for folder in folders), None)
+    run = run_above(generator_file(ckpt))
+    return None if run is None else read_job(run)
 
 
 def evaluation_of(job: Job, kimg: float | None) -> Record | None:

@@ -28,13 +28,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         data: for the page's script, as JSON.
         values: for the template. All text is escaped there.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cips_lab.reporting", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("cips_lab.reporting", "templates")
     environment.filters |= {
         "number": number,
         "heading": heading,
@@ -44,14 +38,29 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         "breakable": breakable,
     }
     script = _text("charts.js") + _text("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(
         script=Markup(script),  # ours alone; named by its hash, so that no other script runs
-        script_hash=f"sha256-{digest}",
+        script_hash=script_hash(script),
         style=Markup(palette() + _text("style.css")),
         data=htmlsafe_json_dumps(_finite(data)),
         **values,
     )
+
+
+def templates(package: str, folder: str) -> jinja2.Environment:
+    """Templates of a package: all text is escaped, and a name that is not given is a mistake."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package, folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def script_hash(script: str) -> str:
+    """What a page's content security policy calls a script by, so that no other runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def write(page: str, path: Path) -> None:

@@ -83,3 +83,8 @@ def sample_grids(run: Path) -> dict[float, Path]:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's."""
     return (folder / CONFIG).is_file()
+
+
+def run_above(file: Path) -> Path | None:
+    """The run folder that a file lies in, at any depth; None of others."""
+    return next((folder for folder in file.resolve().parents if is_run(folder)), None)

@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Container, Iterator
+from contextlib import suppress
+from pathlib import Path, PurePath
 from typing import IO
 
+from cips_lab.data.decode import extensions
 from cips_lab.data.identity import identity
 from cips_lab.data.labels import LABELS, Classes, classes_by_folder, classes_by_list
-from cips_lab.data.sources.base import ImageSource, endings, files_left_out, full_path, sort_out
+from cips_lab.data.sources.base import ImageSource, endings, files_left_out, full_path, kind_of, sort_out
 from cips_lab.data.sources.foreign import what_else
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
@@ -81,6 +83,26 @@ class FolderSource(ImageSource):
     def identity(self) -> str:
         """From names, sizes and contents, see `cips_lab.data.identity`."""
         return identity(self.path, self.files)
+
+
+def files_alone(path: str, kinds: Container[str]) -> list[Path]:
+    """Files of some endings that a path means, in their order: it, or all in a folder without pictures; else none.
+
+    The walk ends at the first picture: a folder of a million of them is not listed to learn that it is one.
+    """
+    place = full_path(path)
+    if place.is_file():
+        return [place] if place.suffix.lower() in kinds else []
+    found = []
+    with suppress(UserError):  # a folder that cannot be listed: `FolderSource` says so
+        for file in _files_below(place, ""):
+            kind = kind_of(PurePath(file))
+            if kind in extensions():
+                return []
+            if kind in kinds:
+                found.append(place / file)
+        return sorted(found)
+    return []
 
 
 def _files_below(root: Path, option: str) -> Iterator[str]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from cips_lab.data.labels import Classes, whole
 from cips_lab.data.sources.archive import LARGEST_ENTRY
-from cips_lab.data.sources.base import WINDOW, ImageSource, full_path, sort_out
+from cips_lab.data.sources.base import WINDOW, ImageSource, full_path
+from cips_lab.data.sources.folder import files_alone
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 
@@ -156,9 +157,9 @@ class ParquetSource(ImageSource):
         return self._places[:, 2].copy()
 
     def name(self, index: int) -> str:
-        place, row = self._where(index)
-        before = sum(int(rows) for part, _, rows in self._places[:place] if part == self._places[place, 0])
-        return f"{self.parts[self._places[place, 0]].name}/row {before + row}"
+        part = int(self._places[self._where(index)[0], 0])
+        earlier = int(self._places[self._places[:, 0] < part, 2].sum())
+        return f"{self.parts[part].name}/row {index - earlier}"
 
     def open(self, index: int) -> IO[bytes]:
         place, row = self._where(index)
@@ -200,6 +201,8 @@ class ParquetSource(ImageSource):
         if self._process != os.getpid():
             self._forget()
         if part not in self._tables:
+            while len(self._tables) >= HELD:  # a table may have more parts than a process may have files
+                self._tables.pop(next(iter(self._tables)))
             self._tables[part] = ParquetFile(self.parts[part].stream())
         return self._tables[part]
 
@@ -257,18 +260,8 @@ class ParquetSource(ImageSource):
 
 
 def tables_of(place: str) -> list[Path]:
-    """The tables that a path means, in their order; none where it means something else.
-
-    A folder with pictures in it is a folder of pictures.
-    """
-    path = full_path(place)
-    if path.is_file():
-        return [path] if path.suffix.lower() == ENDING else []
-    if not path.is_dir():
-        return []
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    pictures, others = sort_out(str(file.relative_to(path)) for file in files)
-    return [file for file in files if file.suffix.lower() == ENDING] if not pictures and others[ENDING] else []
+    """The tables that a path means, in their order; none where it means something else."""
+    return files_alone(place, (ENDING,))
 
 
 def split_options(path: str) -> tuple[str, str]:

@@ -146,6 +146,8 @@ def shards_of(path: str) -> list[Path]:
     if place.is_dir():
         inside = sorted(entry for entry in place.iterdir() if not entry.name.startswith("."))
         tars = [entry for entry in inside if entry.suffix.lower() == ".tar" and entry.is_file()]
+        if not tars:  # before every file is looked at
+            return []
         pictures, _ = sort_out(entry.name for entry in inside if entry.is_file())
         return [] if pictures or any(entry.is_dir() for entry in inside) else tars
     found = RANGE.search(place.name)

@@ -11,7 +11,8 @@ from typing import IO, Any, NamedTuple
 from PIL import Image
 
 from cips_lab.data.decode import MAX_PIXELS
-from cips_lab.data.sources.base import ImageSource, full_path, sort_out
+from cips_lab.data.sources.base import ImageSource, full_path
+from cips_lab.data.sources.folder import files_alone
 from cips_lab.errors import UserError
 from cips_lab.files.names import printable
 
@@ -178,11 +179,4 @@ def presentation_times(film: Path) -> list[int]:
 
 def films_of(path: str) -> list[Path]:
     """The films that a path means, in their order; none where it means something else."""
-    place = full_path(path)
-    if place.is_file():
-        return [place] if place.suffix.lower() in READERS else []
-    if not place.is_dir():
-        return []
-    files = sorted(file for file in place.rglob("*") if file.is_file())
-    pictures, _ = sort_out(str(file.relative_to(place)) for file in files)
-    return [] if pictures else [file for file in files if file.suffix.lower() in READERS]
+    return files_alone(path, READERS)
