@@ -1,4 +1,4 @@
-"""A generator as one page to walk in: ``python -m cips_lab.explore ckpt=runs/quickstart``. See ``--help``."""
+"""A generator as a page to walk in: ``python -m cips_lab.explore ckpt=runs/quickstart``. See ``--help``."""
 
 from pathlib import Path
 
@@ -10,9 +10,14 @@ from cips_lab.errors import UserError
 
 @command("explore")
 def main(cfg: DictConfig) -> None:
-    """Check all that can be checked, then write the page."""
+    """Check all that can be checked, then write the page, or serve it."""
     if cfg.ckpt is None:
         raise UserError("ckpt=... is missing: a run folder, a .safetensors or a released .pt file (see --help)")
+    if cfg.output is None:
+        from cips_lab.explorer.serving import serve
+
+        serve(str(cfg.ckpt), int(cfg.port), cfg.device, cfg.title)
+        return
     output = Path(str(cfg.output)).expanduser()
     if output.suffix not in (".html", ".htm"):
         raise UserError(f"output={cfg.output}: the page is an HTML file; choose a name that ends in .html")

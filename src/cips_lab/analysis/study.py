@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Subset
 
 from cips_lab.analysis.subject import Subject, Unsuitable
 from cips_lab.data.loading import PictureLoader
+from cips_lab.metrics.choice import spread
 from cips_lab.metrics.collect import Collected, PictureSet, collect
 from cips_lab.metrics.evaluator import Evaluator
 from cips_lab.metrics.extractors import Extractor
@@ -176,9 +177,3 @@ class Study:
             self._known[key] = compute()
         found: T = self._known[key]
         return found
-
-
-def spread(size: int, count: int) -> list[int]:
-    """Places of `count` pictures, spread evenly over a set of `size`; all of them where it has fewer."""
-    count = min(count, size)
-    return [number * size // count for number in range(count)]

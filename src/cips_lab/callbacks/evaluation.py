@@ -147,7 +147,7 @@ class Evaluation(pl.Callback):
         if self.real is None:
             self.real = evaluator.reference(data.train_dataset)
             if gan.generator.mapping.classes:
-                self.real = self.real.with_classes(data.classes())
+                self.real = evaluator.with_classes(self.real, data.classes())
         held_out = None if data.test_dataset is None else evaluator.held_out(data.test_dataset, count)
         pictures: Iterable[Tensor] = samples(gan.generator_ema, evaluator.batches(count), gan.device)
         interruption = interruption_of(trainer)

@@ -32,6 +32,7 @@ COLLECTIONS = ("callbacks", "logger")
 PATHS = ("data.path", "data.test_path", "data.name")  # text, of whatever class the data are
 
 COUNT = whole(1)
+DEVICE = matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps")
 SHARE = Kind("a share from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 
 
@@ -180,7 +181,7 @@ SYNTHESIZE: Options = {
     "batch": COUNT,
     "tile": COUNT.or_null(),
     "stream": FLAG.or_null(),
-    "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps"),
+    "device": DEVICE,
 }
 AT = Kind("last, best, or thousands of images such as at=48", _is_moment)
 REPORT: Options = {
@@ -230,8 +231,10 @@ CONVERT: Options = {
 }
 EXPLORE: Options = {
     "ckpt": TEXT.or_null(),
-    "output": TEXT,
+    "output": TEXT.or_null("a server"),
     "title": TEXT.or_null("the checkpoint's name"),
+    "port": Kind("a port from 0 to 65535", lambda value: is_whole(value) and 0 <= value <= 65535),
+    "device": DEVICE,
 }
 INVERT: Options = {
     "image": Kind("a picture, a folder, or a list such as [a.png,b.png]", kinds.are_names).or_null(),
@@ -255,7 +258,7 @@ INVERT: Options = {
     "edits": SEEDS.or_null("none"),
     "seed": whole(0),
     "tile": COUNT.or_null(),
-    "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:1 or mps"),
+    "device": DEVICE,
 }
 COMMANDS: dict[str, Options] = {
     "train": TRAIN,

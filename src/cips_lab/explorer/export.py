@@ -1,6 +1,7 @@
-"""From a checkpoint to the file: what the command does."""
+"""From a checkpoint to the file: what the command does with ``output=``."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from cips_lab.errors import UserError
 from cips_lab.explorer.packing import pack
@@ -12,16 +13,20 @@ from cips_lab.render.finite import check_weights
 from cips_lab.reporting.page import write
 
 
-def export(source: str, output: Path, title: str | None = None) -> str:
-    """Write the page of a checkpoint's generator.
+class World(NamedTuple):
+    """What is walked in. generator: in evaluation mode; title: of its page; facts: what is said of it there."""
+
+    generator: CIPSGenerator
+    title: str
+    facts: dict[str, float | None]
+
+
+def open_world(source: str, title: str | None = None) -> World:
+    """A checkpoint's generator, looked at.
 
     Args:
         source: as for `load_generator`.
-        output: the file; what is there is replaced, whole or not at all.
-        title: of the page; None: the checkpoint's own name.
-
-    Returns:
-        A sentence that is printed.
+        title: None: the checkpoint's own name.
 
     Raises:
         UserError: the checkpoint cannot be read, or its pixels depend on their neighbours, so that no part of a picture
@@ -35,8 +40,24 @@ def export(source: str, output: Path, title: str | None = None) -> str:
             "walk in; give a CIPS generator's"
         )
     check_weights(generator, source)
-    packed = pack(generator.eval())
-    page = build_page(packed, title or name_of(Path(source).expanduser()), {"kimg": trained.kimg})
+    return World(generator.eval(), title or name_of(Path(source).expanduser()), {"kimg": trained.kimg})
+
+
+def export(source: str, output: Path, title: str | None = None) -> str:
+    """Write the page of a checkpoint's generator.
+
+    Args:
+        source, title: as `open_world`.
+        output: the file; what is there is replaced, whole or not at all.
+
+    Returns:
+        A sentence that is printed.
+
+    Raises:
+        UserError: see `open_world`.
+    """
+    world = open_world(source, title)
+    page = build_page(pack(world.generator), world.title, world.facts)
     write(page, output)
     return f"{output}: {megabytes(len(page.encode()))}, open it in a browser"
 

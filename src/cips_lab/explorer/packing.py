@@ -56,6 +56,13 @@ class _Block:
         self.blob += stored.tobytes()
 
 
+class _NoBlock(_Block):
+    """Keeps nothing."""
+
+    def add(self, name: str, tensor: Tensor, *, single: bool = False) -> None:
+        pass
+
+
 def pack(generator: CIPSGenerator) -> Packed:
     """Everything that `CIPSGenerator.program` and its encoding compute with.
 
@@ -66,6 +73,16 @@ def pack(generator: CIPSGenerator) -> Packed:
         Its header and bytes, see `Packed`.
     """
     block = _Block()
+    return Packed(_described(generator, block), bytes(block.blob))
+
+
+def describe(generator: CIPSGenerator) -> Packed:
+    """The same without a tensor: for a page whose pixels are computed elsewhere."""
+    return Packed(_described(generator, _NoBlock()), b"")
+
+
+def _described(generator: CIPSGenerator, block: _Block) -> dict[str, Any]:
+    """The header; tensors go into the block."""
     mapping, curved = generator.mapping, generator.curved
     for i, linear in enumerate(mapping.layers):
         assert isinstance(linear, EqualizedLinear)
@@ -89,7 +106,7 @@ def pack(generator: CIPSGenerator) -> Packed:
             assert isinstance(rgb, ModulatedLinear)
             _add_modulated(block, f"rgb.{i}", rgb, 1.0)
         pairs.append({"skip": pair.skip is not None, "rgb": rgb is not None})
-    header = {
+    return {
         "format": FORMAT,
         "resolution": list(generator.size),
         "z_dim": generator.z_dim,
@@ -107,7 +124,6 @@ def pack(generator: CIPSGenerator) -> Packed:
         "parameters": sum(parameter.numel() for parameter in generator.parameters()),
         "tensors": block.entries,
     }
-    return Packed(header, bytes(block.blob))
 
 
 def _add_linear(block: _Block, name: str, linear: EqualizedLinear, gain: float = 1.0, *, single: bool = False) -> None:

@@ -19,6 +19,7 @@ SCRIPTS = (
     "program.js",
     "cpu.js",
     "gpu.js",
+    "remote.js",
     "fovea.js",
     "fill.js",
     "lattice.js",
@@ -32,13 +33,14 @@ SCRIPTS = (
 SHADERS = ("shaders.wgsl",)
 
 
-def build_page(packed: Packed, title: str, facts: dict[str, Any]) -> str:
+def build_page(packed: Packed, title: str, facts: dict[str, Any], served: str | None = None) -> str:
     """The whole file.
 
     Args:
         packed: from `packing.pack`.
         title: what the generator is called.
         facts: for the header: what is said of it on the page, such as thousands of images seen.
+        served: what draws, where it is the machine that the page comes from; None: the page itself.
     """
     engine, script = _script(ENGINE), _script(SCRIPTS)
     return (
@@ -46,12 +48,13 @@ def build_page(packed: Packed, title: str, facts: dict[str, Any]) -> str:
         .get_template("page.html.j2")
         .render(
             title=title,
+            served=served,
             style=Markup(palette() + _text("style.css")),
             engine=Markup(engine),  # ours alone; named by their hashes, so that no other script runs
             script=Markup(script),
             hashes=" ".join(f"'{script_hash(text)}'" for text in (engine, script)),
             shaders=Markup("".join(_text(name) for name in SHADERS)),
-            header=htmlsafe_json_dumps({**packed.header, "title": title, "facts": facts}),
+            header=htmlsafe_json_dumps({**packed.header, "title": title, "facts": facts, "served": served}),
             weights=Markup(base64.b64encode(packed.blob).decode()),
         )
     )

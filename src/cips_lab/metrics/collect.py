@@ -13,7 +13,7 @@ from cips_lab.data.loading import PictureLoader
 from cips_lab.errors import UserError
 from cips_lab.metrics.extractors import Extractor
 from cips_lab.metrics.statistics import FeatureBank, Gaussian, Moments
-from cips_lab.networks.size import Size
+from cips_lab.networks.size import Size, sides
 from cips_lab.processes.collectives import mine, rank, total
 
 
@@ -134,3 +134,15 @@ def numbered(
         raise UserError("another process has a picture that it cannot evaluate; its message names it")
     if short:
         raise ValueError(f"process {rank()} was given {seen} pictures; its share of {count} is {len(numbers)}")
+
+
+def of_resolution(batches: Iterable[Tensor], resolution: Size) -> Iterator[Tensor]:
+    """The same batches; raises `UserError` at the first of another size than the real pictures'."""
+    height, width = sides(resolution)
+    for images in batches:
+        if images.shape[-2:] != (height, width):
+            raise UserError(
+                f"generated pictures of {images.shape[-1]} x {images.shape[-2]} cannot be compared with real ones "
+                f"of {width} x {height}: networks see the difference in sharpness; set resolution"
+            )
+        yield images

@@ -1,7 +1,10 @@
 """Every metric's constants, in one place: what the papers and torch-fidelity 0.4 use."""
 
+from typing import Literal
+
 FLOOR = "floor/"  # prefix of the keys of real held-out pictures, evaluated as if they were generated
 NUM_SAMPLES = 50_000  # generated pictures, and real ones at most (CIPS, section 4: 50k against the first 50k)
+REAL_CHOICE: Literal["spread"] = "spread"  # which real pictures, where there are more; see `choice`
 
 RNG_SEED = 2020  # torch-fidelity's, of KID's subsets and of the Inception Score's shuffle
 KID_SUBSETS = 100

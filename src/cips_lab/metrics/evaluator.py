@@ -11,7 +11,6 @@ where `batches` yields the pictures of this process's samples, uint8 [b, 3, R, R
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,19 +18,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cips_lab.data.labels import Classes
 from cips_lab.errors import UserError
 from cips_lab.metrics import constants
-from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect, home_of
+from cips_lab.metrics.choice import CHOICES, RealChoice, chosen, labels_of
+from cips_lab.metrics.collect import Collected, PictureSet, batches_of, collect, home_of, of_resolution
 from cips_lab.metrics.extractors import EXTRACTORS, Extractor, load_extractor
 from cips_lab.metrics.feature_metrics import FRECHET
 from cips_lab.metrics.metric import Comparison, PictureSums, Side
-from cips_lab.metrics.options import Limit, Options, check_counts, check_values
+from cips_lab.metrics.options import Limit, Options, check_counts, check_finite, check_values
 from cips_lab.metrics.picture_sums import Sums, kept, on, recorded_sums, sums_there
 from cips_lab.metrics.real import Real
 from cips_lab.metrics.reference import Reference, recorded, references, warn_if_unwritable
 from cips_lab.metrics.registry import METRICS, Chosen, called, usual_names
 from cips_lab.metrics.registry import names as known_names
-from cips_lab.networks.size import Size, sides, size_name
+from cips_lab.networks.size import Size, size_name
 from cips_lab.processes.collectives import mine
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class Evaluator:
         names: what to compute, see `registry.METRICS`; ``fd`` is the Frechet distance, ``fd_dinov2`` the one of another
             network. None: the usual ones that the extractor can give (the Inception Score needs a classifier).
         num_samples: generated pictures of all processes together.
-        num_real: the first so many real pictures, or all where there are fewer.
+        num_real: so many real pictures, or all where there are fewer.
+        real_choice: which, where there are more: ``spread`` evenly over the set, or the ``first`` (as the paper).
         weights, manifold_weights: files of the extractors' weights, see `load_extractor`.
         kid_subsets: None: KID over all pairs, without subsets' noise and without their spread.
         kid_subset_size: from 2 to the number of samples.
@@ -70,6 +72,7 @@ class Evaluator:
         names: Sequence[str] | None = None,
         num_samples: int = constants.NUM_SAMPLES,
         num_real: int = constants.NUM_SAMPLES,
+        real_choice: RealChoice = constants.REAL_CHOICE,
         weights: str | Path | None = None,
         manifold_weights: str | Path | None = None,
         kid_subsets: int | None = constants.KID_SUBSETS,
@@ -98,7 +101,10 @@ class Evaluator:
         self.chosen = tuple({one.key: one for one in ordered}.values())
         self.names = None if names is None else tuple(names)
         check_values(
-            [choice] if len(known) < len(asked) or names == [] else [],
+            [
+                *([choice] if len(known) < len(asked) or names == [] else []),
+                *([] if real_choice in CHOICES else [f"metrics.real_choice={real_choice}: {' or '.join(CHOICES)}"]),
+            ],
             self.options,
             self._limits(self.chosen),
             num_samples=num_samples,
@@ -107,6 +113,7 @@ class Evaluator:
         )
         self.num_samples = num_samples
         self.num_real = num_real
+        self.real_choice: RealChoice = real_choice
         self.weights = weights
         self.manifold_weights = weights if self.manifold_extractor == extractor else manifold_weights
         self.batch_size = batch_size
@@ -150,7 +157,14 @@ class Evaluator:
         """
         count = min(self.num_real, len(pictures))
         self._check_counts({f"{pictures.location}: pictures": count})
-        return self._statistics(pictures, count)
+        real = self._statistics(chosen(pictures, count, self.real_choice), count)
+        return real._replace(spread=self.real_choice == "spread" and count < len(pictures))
+
+    def with_classes(self, real: Real, classes: Classes | None) -> Real:
+        """The same, knowing of which class each picture is: `classes` are the whole set's."""
+        if classes is None:
+            return real
+        return real._replace(labels=torch.from_numpy(labels_of(classes.of, real.main.count, self.real_choice)))
 
     def recorded(self, location: str, resolution: Size) -> Real | None:
         """What the cache holds of pictures that are at `location` no longer; None if it holds nothing of them."""
@@ -162,7 +176,9 @@ class Evaluator:
             found[extractor.name] = one
         count = found[self.extractor].count
         sums = recorded_sums(location, resolution, self._sums, self.extractors[0], count, self.cache)
-        return None if sums is None else Real(found, sums)
+        return (
+            None if sums is None else Real(found, sums, spread=self.real_choice == "spread" and count == self.num_real)
+        )
 
     def _statistics(self, pictures: PictureSet, count: int) -> Real:
         main = self.extractors[0]
@@ -235,7 +251,7 @@ class Evaluator:
         count = self.num_samples if num_samples is None else num_samples
         self._check_counts({GENERATED: count})
         with_logits = any(one.metric.needs == "logits" for one in self.wanted)
-        checked = self._of_resolution(batches, real.main.resolution)
+        checked = of_resolution(batches, real.main.resolution)
         size, home = real.main.resolution, home_of(self.device)
         accumulators = {sums.name: sums.make(size, count).to(home) for sums in self._sums}
         collected = collect(
@@ -245,16 +261,17 @@ class Evaluator:
         return self._results(dict(zip(real.references, collected, strict=True)), sums, real, held_out, labels)
 
     def evaluate_pictures(self, pictures: PictureSet, real: Real, held_out: Real | None = None) -> Results:
-        """As `evaluate`, of the first `num_samples` pictures of a data set, or all where there are fewer."""
+        """As `evaluate`, of `num_samples` pictures of a data set, or all where there are fewer."""
         count = min(self.num_samples, len(pictures))
         self._check_counts({f"{pictures.location}: pictures": count})
-        return self.evaluate(batches_of(pictures, count, self.batch_size, self.num_workers), real, count, held_out)
+        seen = chosen(pictures, count, self.real_choice)
+        return self.evaluate(batches_of(seen, count, self.batch_size, self.num_workers), real, count, held_out)
 
     def held_out(self, pictures: PictureSet, num_samples: int | None = None) -> Real:
-        """As `reference`, of the first `num_samples` held-out pictures, or all where there are fewer."""
+        """As `reference`, of `num_samples` held-out pictures, or all where there are fewer."""
         count = min(self.num_samples if num_samples is None else num_samples, len(pictures))
         self._check_counts({f"{pictures.location}: held-out pictures": count})
-        return self._statistics(pictures, count)
+        return self._statistics(chosen(pictures, count, self.real_choice), count)
 
     def floor(self, found: Real, real: Real) -> Results:
         """Held-out pictures, as if a generator had made them: what a perfect one would reach; no Inception Score."""
@@ -310,6 +327,7 @@ class Evaluator:
         return results | {
             "num_samples": len(main.features),
             "num_real": real.main.count,
+            **({"real_choice": "spread"} if real.spread else {}),
             "resolution": size if isinstance(size, int) else size_name(size),
             "extractor": self.extractor,
             "manifold_extractor": self.manifold_extractor,
@@ -324,24 +342,3 @@ class Evaluator:
     def _check_counts(self, counts: Mapping[str, int]) -> None:
         """Raise `UserError` where there are too few pictures for what is to be computed from them."""
         check_counts(self.options, self._limits(self.wanted), counts)
-
-    @staticmethod
-    def _of_resolution(batches: Iterable[Tensor], resolution: Size) -> Iterator[Tensor]:
-        height, width = sides(resolution)
-        for images in batches:
-            if images.shape[-2:] != (height, width):
-                raise UserError(
-                    f"generated pictures of {images.shape[-1]} x {images.shape[-2]} cannot be compared with real ones "
-                    f"of {width} x {height}: networks see the difference in sharpness; set resolution"
-                )
-            yield images
-
-
-def check_finite(results: Mapping[str, float | int | str | bool]) -> None:
-    """Raise `UserError` for a metric that is NaN or infinite: JSON has no such numbers, and no table should."""
-    wrong = [f"{key} is {value}" for key, value in results.items() if not math.isfinite(float(value))]
-    if wrong:
-        raise UserError(
-            f"{', '.join(wrong)}: no number that could be compared; leave it out of metrics.names, or give more and "
-            "other pictures"
-        )

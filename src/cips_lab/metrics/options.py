@@ -1,5 +1,6 @@
 """What metrics leave to the user, and what the number of pictures allows: all mistakes in one message."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -86,3 +87,13 @@ def check_counts(options: Options, limits: Sequence[Limit], counts: Mapping[str,
         found.append("all together: " + " ".join(f"metrics.{name}={value}" for name, value in remedies.items()))
     if found:
         raise UserError("\n".join(found))
+
+
+def check_finite(results: Mapping[str, float | int | str | bool]) -> None:
+    """Raise `UserError` for a metric that is NaN or infinite: JSON has no such numbers, and no table should."""
+    wrong = [f"{key} is {value}" for key, value in results.items() if not math.isfinite(float(value))]
+    if wrong:
+        raise UserError(
+            f"{', '.join(wrong)}: no number that could be compared; leave it out of metrics.names, or give more and "
+            "other pictures"
+        )

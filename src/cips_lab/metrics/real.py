@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 
-from cips_lab.data.labels import Classes
 from cips_lab.metrics.metric import Side
 from cips_lab.metrics.picture_sums import Sums
 from cips_lab.metrics.reference import Reference
@@ -18,17 +17,12 @@ class Real(NamedTuple):
     references: Mapping[str, Reference]
     sums: Sums = MappingProxyType({})
     labels: torch.Tensor | None = None  # int64, the classes of the same pictures, where they have any
+    spread: bool = False  # whether they are some of a larger set, spread over it; else all, or the first
 
     @property
     def main(self) -> Reference:
         """As the main extractor sees them."""
         return next(iter(self.references.values()))
-
-    def with_classes(self, classes: "Classes | None") -> "Real":
-        """The same, knowing of which class each picture is."""
-        if classes is None:
-            return self
-        return self._replace(labels=torch.from_numpy(classes.of[: self.main.count]))
 
     def side(self, network: str, sums: str, home: torch.device) -> Side:
         """What a metric of a network, or of some sums, is given of them."""

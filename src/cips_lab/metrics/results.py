@@ -6,15 +6,16 @@ from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.registry import higher_is_better, keys_of, network_of_key
 
 Record = dict[str, Any]
-# What an evaluation was computed with: numbers that differ in any of these must not be compared.
-COMPARABLE = ("num_samples", "num_real", "extractor", "manifold_extractor", "weights")
+# What an evaluation was computed with: numbers that differ in any of these must not be compared. `real_choice` is there
+# where real pictures were spread over a larger set; without it they are all, or the first.
+COMPARABLE = ("num_samples", "num_real", "real_choice", "extractor", "manifold_extractor", "weights")
 
 
 def is_better(record: Record, key: str, best: Record | None) -> bool:
     """Whether an evaluation is the best so far; one of another number of samples or network cannot be compared."""
     if best is None or key not in best:
         return True
-    if any(record[name] != best[name] for name in COMPARABLE):
+    if any(record.get(name) != best.get(name) for name in COMPARABLE):
         return False
     new, old = float(record[key]), float(best[key])
     return new > old if higher_is_better(key) else new < old
@@ -46,7 +47,7 @@ def table(records: list[Record]) -> str:
     parts = []
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault(tuple(record[name] for name in COMPARABLE), []).append(record)
+        groups.setdefault(tuple(record.get(name) for name in COMPARABLE), []).append(record)
     for group in groups.values():
         first, last = group[0], group[-1]
         names = keys_of({key: value for record in group for key, value in record.items()})

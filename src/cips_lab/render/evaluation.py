@@ -206,7 +206,7 @@ class Evaluation:
         cfg, evaluator, subject = self.cfg, self.evaluator.to(device), self.subject
         if self.real is None:
             assert self.pictures is not None
-            self.real = evaluator.reference(self.pictures).with_classes(self.classes)
+            self.real = evaluator.with_classes(evaluator.reference(self.pictures), self.classes)
         held_out = None if self.held_out is None else evaluator.held_out(self.held_out)
         if subject.pictures is not None:
             shown = subject.pictures if self.patches is None else self.patches.of(subject.pictures)

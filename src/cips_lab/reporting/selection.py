@@ -13,7 +13,9 @@ from cips_lab.runs.identity import settings_of_data
 from cips_lab.runs.records import Job, Record
 
 # What an evaluation was computed with: distances that differ in any of these must not be compared.
-OF_EVALUATIONS = ("num_samples", "num_real", "resolution", "extractor", "manifold_extractor", "weights")
+OF_EVALUATIONS = (
+    *("num_samples", "num_real", "real_choice", "resolution", "extractor", "manifold_extractor", "weights"),
+)
 OF_METRICS = tuple(option.name for option in fields(Options))
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from cips_lab.analysis.figure import Figure, Row
 from cips_lab.analysis.nearest import Nearest, neighbours_of
 from cips_lab.analysis.picture_spectra import HELD_OUT
-from cips_lab.analysis.study import Study, spread
+from cips_lab.analysis.study import Study
+from cips_lab.metrics.choice import spread
 from cips_lab.metrics.collect import PictureSet
 from cips_lab.reporting.figures import COLOURS, FAINT, INK
 

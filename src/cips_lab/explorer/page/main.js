@@ -30,6 +30,7 @@ class Explorer {
   // -------- engines
 
   async openEngine(kind) {
+    if (this.model.served) return new ServerEngine(this.model);
     let engine = null;
     if (kind === "auto" || kind === "webgpu") engine = await GpuEngine.open(this.model, kind === "webgpu");
     if (kind === "webgpu" && !engine) this.say("There is no WebGPU in this browser, or no graphics card that it may use.");
@@ -68,6 +69,7 @@ class Explorer {
 
   program() {
     this.programs = (this.programs ?? 0) + 1;
+    if (this.model.served) return this.state.values; // styles are filled in there
     const { values } = this.state, off = ["fourier", "embedding"].filter((part) => !values[part]);
     const label = values.label < 0 ? null : values.label;
     const { pairs } = values, { length } = this.model.pairs;
