@@ -94,8 +94,9 @@ def conditions(table: Table) -> str:
     at = {"last": "the last evaluation", "best": "the best evaluation"}.get(str(c["at"]), f"{c['at']} kimg")
     size = f"{c['resolution']} x {c['resolution']}" if isinstance(c["resolution"], int) else str(c["resolution"])
     weights = f" (weights {c['weights']})" if c.get("weights") else ""
+    spread = ", spread over the set," if c.get("real_choice") else ""
     return (
-        f"{c['num_samples']} generated against {c['num_real']} real pictures at {size}, "
+        f"{c['num_samples']} generated against {c['num_real']} real pictures{spread} at {size}, "
         f"{networks}{weights}; {at} of every run."
     )
 

@@ -186,7 +186,9 @@ def make_table(
         notes.append(f"The evaluations are of different moments, {min(kimgs):g} to {max(kimgs):g} kimg.")
     floor = _floor([record for _, record in chosen], names, notes)
     first = chosen[0][1]
-    conditions = {name: first.get(name) for name in OF_EVALUATIONS} | {"at": at}
+    # Records of before there was a choice have none.
+    known = [name for name in OF_EVALUATIONS if name != "real_choice" or name in first]
+    conditions = {name: first.get(name) for name in known} | {"at": at}
     return Table(rows, names, shown_components(variants), conditions, floor, left_out, notes)
 
 
