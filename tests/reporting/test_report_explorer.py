@@ -79,5 +79,6 @@ def test_the_link_leads_to_the_page(tmp_path: Path) -> None:
             assert reader.evaluate("document.documentElement.scrollWidth") <= width
         assert [url for url in reader.requests if "explorer.html" in url] == []  # not before it is asked for
         reader.page.get_by_role("link", name="Walk through it").click()
-        reader.page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+        reader.page.wait_for_url("**/explorer.html")
+        reader.evaluate("(async () => { await explorer.ready; })()")
         assert reader.evaluate("document.querySelector('h1').textContent") == "A world"

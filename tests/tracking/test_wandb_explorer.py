@@ -181,7 +181,8 @@ def test_the_page_draws_within_another(folder: Path, tmp_path: Path) -> None:
     with Browser() as browser:
         browser.open(outer)
         frame = browser.page.frames[1]
-        frame.wait_for_function("document.documentElement.dataset.ready === 'true'")
+        frame.wait_for_load_state()
+        frame.evaluate("(async () => { await explorer.ready; })()")
         frame.evaluate("(async () => { explorer.state.set({ seed: 5 }); await explorer.settled(); })()")
         assert frame.evaluate("explorer.stats.computed") > 0
         frame.wait_for_timeout(400)  # in which the address is written
