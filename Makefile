@@ -22,11 +22,15 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install -e ".[dev]"
 	@touch $@
 
+# A convolutional generator (ARGS=generator=stylegan2) has no explorer; the "-" goes on without.
 quickstart: setup  ## train CIPS on satellite pictures for under 8 minutes on two CPU cores (ARGS="key=value ..." to change it)
 	$(BIN)/python -m cips_lab.train experiment=quickstart name=quickstart paths.runs=$(RUNS) $(ARGS)
 	$(BIN)/python -m cips_lab.synthesize ckpt=$(RUNS)/quickstart seeds=0-63 output=$(RUNS)/quickstart/samples.png
+	-$(BIN)/python -m cips_lab.explore ckpt=$(RUNS)/quickstart output=$(RUNS)/quickstart/explorer.html
 	@cat $(RUNS)/quickstart/evaluations.md
 	@echo "Look at $(RUNS)/quickstart/samples.png (what it learned) and $(RUNS)/quickstart/samples/real.png (what it saw)."
+	@test ! -e $(RUNS)/quickstart/explorer.html || \
+	  echo "Open $(RUNS)/quickstart/explorer.html in a browser: zoom into a picture, drag beyond its frame, walk from seed to seed."
 
 test: setup  ## the test suite (no network, about 11 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)

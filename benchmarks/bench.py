@@ -22,6 +22,8 @@ from torch import Tensor
 
 from benchmarks import reference
 from benchmarks.evaluation import evaluations
+from benchmarks.explorer import NoBrowser
+from benchmarks.explorer import measure as view
 from benchmarks.manifolds import in_own_process
 from benchmarks.measure import MATRIX_PRODUCT_FLOPS, Part, Worker, interleaved, matrix_product, peak_memory
 from benchmarks.preparing import measure as prepared
@@ -36,6 +38,7 @@ from cips_lab.training.gan import Networks
 from cips_lab.training.losses import discriminator_loss, generator_loss, r1_penalty
 
 Row = dict[str, Any]
+VIEW = 512  # pixels, of the explorer's row
 Setups = dict[str, Callable[[], Part]]
 
 
@@ -413,6 +416,25 @@ def preparing(repeats: int) -> list[Row]:
     ]
 
 
+def explorer(repeats: int) -> list[Row]:
+    """A view of the quickstart's generator in a browser, beside torch (benchmarks/explorer.py says more)."""
+    row: Row = {"row": f"explorer, {VIEW} x {VIEW} of quickstart, WebAssembly"}
+    try:
+        found = view(VIEW, repeats)
+    except NoBrowser as error:
+        return [row | {"left_out": str(error)}]
+    return [
+        row
+        | {
+            "seconds": found["full"],
+            "coarse_seconds": found["coarse"],
+            "pixels_per_s": VIEW**2 / found["full"],
+            "reference_seconds": found["torch"],
+            "speedup": found["torch"] / found["full"],
+        }
+    ]
+
+
 def growth(repeats: int) -> list[Row]:
     """The generator step with resolution and batch (make bench-full)."""
     rows = []
@@ -438,16 +460,21 @@ ROWS = {
     "manifolds": manifolds,
     "evaluation": evaluation,
     "prepare": preparing,
+    "explorer": explorer,
 }
 
 
 def show(row: Row) -> None:
     """One line on the terminal."""
     text = f"{row['row']:44}"
+    if "left_out" in row:
+        text += f"  left out: {row['left_out']}"
     if "seconds" in row:
         text += f"{row['seconds']:9.3f} s"
     if "speedup" in row:
         text += f"  reference {row['reference_seconds']:8.3f} s  {row['speedup']:5.2f} x"
+    if "pixels_per_s" in row:
+        text += f"  coarse after {row['coarse_seconds']:.3f} s, {row['pixels_per_s']:,.0f} pixels/s"
     if "share_of_limit" in row:
         text += f"  {row['gflop_per_s']:6.1f} of {row['limit_gflop_per_s']:6.1f} GFLOP/s ({row['share_of_limit']:.0%})"
     if "share_of_whole" in row:

@@ -25,8 +25,13 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"output={cfg.output} is a folder; give the page a name in it, such as {output}/explorer.html")
 
     from cips_lab.explorer.export import export
+    from cips_lab.reporting.run_page import write_run_page
+    from cips_lab.runs.folder import EXPLORER, REPORT, is_run
 
     print(export(str(cfg.ckpt), output, cfg.title))
+    run = output.parent
+    if output.name == EXPLORER and is_run(run) and (run / REPORT).is_file():
+        print(write_run_page(run))  # which links to it
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sweeps import make_run
 from variants import build, composed
 
 from cips_lab.interop.native import save_generator
@@ -25,6 +26,26 @@ def test_it_writes_one_page(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     again = run("explore", f"ckpt={checkpoint}", "output=pages/world.html", "title=A world")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "pages" / "world.html").read_text() == page  # the same bytes every time
+
+
+def test_in_a_runs_folder_its_report_links_to_it(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs" / "first")
+    page, report = folder / "explorer.html", folder / "report.html"
+    for output, first_line in (("runs/first/explorer.html", "explorer.html"), ("runs/first/other.html", "other.html")):
+        result = run("explore", f"ckpt={checkpoint}", f"output={output}")
+        assert result.returncode == 0, result.stderr
+        assert len(result.stdout.splitlines()) == 1
+        assert f"runs/first/{first_line}: " in result.stdout
+    assert not report.exists()  # there was none, and none is asked for
+    report.write_text("as training left it")
+    result = run("explore", f"ckpt={checkpoint}", "output=runs/first/explorer.html")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[1] == "runs/first/report.html"
+    assert 'href="explorer.html"' in report.read_text()
+    assert page.stat().st_size > 10_000
+    report.write_text("as it was")
+    assert run("explore", f"ckpt={checkpoint}", "output=explorer.html").returncode == 0  # in no run's folder
+    assert report.read_text() == "as it was"
 
 
 def test_mistakes_are_told_before_anything_is_written(run: Run, checkpoint: Path, tmp_path: Path) -> None:

@@ -26,7 +26,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run_page(make_run(tmp_path_factory.mktemp("runs") / "one", grids=True, name=HOSTILE), costs=False)
+    """With all that a report can have."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "one", grids=True, name=HOSTILE)
+    (run / "checkpoints" / "kimg-00004.000").mkdir(parents=True)
+    (run / "explorer.html").touch()
+    return write_run_page(run, costs=False)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,9 @@ def test_all_text_has_contrast(browser: Browser, request: pytest.FixtureRequest,
     """At least 4.5 : 1 (WCAG 2.2, level AA), in figures too."""
     browser.open(request.getfixturevalue(which), scheme=scheme)
     assert browser.evaluate("document.querySelectorAll('.chart text').length") > 20
+    assert browser.evaluate("document.querySelectorAll('#explorer .walk, #explorer code').length") == 2 * (
+        which == "run_page"
+    )
     assert browser.evaluate(CONTRAST) == []
 
 

@@ -60,6 +60,22 @@ def test_it_is_written_on_the_way_and_at_the_end(tmp_path: Path) -> None:
     assert '"title": "Losses"' in text
 
 
+def test_each_page_links_to_an_explorer_that_is_there(tmp_path: Path) -> None:
+    linked: list[bool] = []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            page = tmp_path / "report.html"
+            linked.append(page.exists() and 'href="explorer.html"' in page.read_text())
+            if len(linked) == 5:  # after the first page
+                (tmp_path / "explorer.html").touch()
+
+    train(tmp_path, Report(sample_kimg=0.016, evaluate_kimg=None, total_kimg=0.064), Look())
+    assert linked == [False] * 5 + [True] * 3
+    assert 'href="explorer.html"' in (tmp_path / "report.html").read_text()
+    assert said(tmp_path) == "finished"
+
+
 def test_evaluations_count_only_where_the_run_has_any() -> None:
     assert Report(sample_kimg=None, evaluate_kimg=12, total_kimg=48).evaluate_kimg == 12
     assert Report(sample_kimg=None, evaluate_kimg=12, total_kimg=4).evaluate_kimg is None

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cips_lab.configuration import conf_folder
+from cips_lab.interop.native import CIPS
 from cips_lab.runs.records import Job
 
 STRUCTURE = ("_target_", "output", "blocks", "activation", "modulation")
@@ -14,6 +15,15 @@ STRUCTURE = ("_target_", "output", "blocks", "activation", "modulation")
 def generator_name(job: Job) -> str | None:
     """The option of the group `generator` that a run was composed of; None where even its structure is not known."""
     return job.choices.get("generator") or known_generator(job.config.get("generator") or {})
+
+
+def is_walkable(config: dict[str, Any]) -> bool:
+    """Whether `cips_lab.explore` makes a page of a run's generator: each of its pixels can be computed alone.
+
+    Args:
+        config: the run's resolved configuration.
+    """
+    return (config.get("generator") or {}).get("_target_") == CIPS
 
 
 def signature(generator: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import math
+import os
 import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
@@ -66,6 +68,11 @@ def script_hash(script: str) -> str:
 def write(page: str, path: Path) -> None:
     """A half-written page never bears the name, also where several jobs write their sweep's at once."""
     replace_text(path, printable(page))
+
+
+def link(file: Path, home: Path) -> str:
+    """The address of a file for a page in the folder `home`."""
+    return quote(os.fsencode(Path(os.path.relpath(file.resolve(), home.resolve())).as_posix()))
 
 
 def palette() -> str:

@@ -1,5 +1,6 @@
 """report.html of a run."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from cips_lab.planning.units import flops, parameters
 from cips_lab.reporting import page
 from cips_lab.reporting.analysis_page import shown_in
 from cips_lab.reporting.curves import evaluation_charts, extrapolations, line, training_charts
-from cips_lab.reporting.generators import generator_name
+from cips_lab.reporting.generators import generator_name, is_walkable
 from cips_lab.reporting.grids import Frame, frame, thinned
-from cips_lab.runs.folder import ANALYSIS, REAL, REPORT, SAMPLES, sample_grids
+from cips_lab.runs.folder import ANALYSIS, EXPLORER, REAL, REPORT, SAMPLES, checkpoint_folders, sample_grids
 from cips_lab.runs.records import Job, Record, State, read_job
 from cips_lab.runs.settings import flatten
 
@@ -36,12 +37,19 @@ def write_run_page(folder: Path, output: Path | None = None, state: State | None
     """
     job = read_job(folder)
     path = output or folder / REPORT
-    page.write(run_page(job, state or job.state, costs_of(job) if costs else None), path)
+    page.write(run_page(job, state or job.state, costs_of(job) if costs else None, path.parent), path)
     return path
 
 
-def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
-    """The page as text."""
+def run_page(job: Job, state: State, costs: Costs | str | None = None, home: Path | None = None) -> str:
+    """The page as text.
+
+    Args:
+        job: the run.
+        state: what to say of it.
+        costs: its FLOPs, where they were counted.
+        home: the folder that the page will lie in; None: the run's.
+    """
     curves = training_charts(job)
     metrics = evaluation_charts(job)
     newest = job.evaluations[-1] if job.evaluations else None
@@ -64,12 +72,31 @@ def run_page(job: Job, state: State, costs: Costs | str | None = None) -> str:
         training_charts=range(*ends[2:4]),
         frames=frames(job),
         real=real_frame(job),
+        explorer=explorer_link(job, home or job.folder),
+        explore=explore_command(job),
         evaluation_names=list(dict.fromkeys(name for record in job.evaluations for name in keys_of(record))),
         floor_prefix=FLOOR,
         shown=shown_in(job.folder / ANALYSIS),
         sections=sections(job.config),
         environment=flatten(job.environment),
     )
+
+
+def explorer_link(job: Job, home: Path) -> str | None:
+    """The address of the run's explorer.html, from a page in `home`; None where there is none now."""
+    return page.link(job.folder / EXPLORER, home) if (job.folder / EXPLORER).is_file() else None
+
+
+def explore_command(job: Job) -> str | None:
+    """What makes explorer.html of the newest checkpoint, as it is typed where this page is made.
+
+    None where there is no checkpoint, or the generator has no page.
+    """
+    if not is_walkable(job.config) or not checkpoint_folders(job.folder):
+        return None
+    run, here = job.folder.resolve(), Path.cwd()
+    run = run.relative_to(here) if run.is_relative_to(here) else run
+    return shlex.join(["python", "-m", "cips_lab.explore", f"ckpt={run}", f"output={run / EXPLORER}"])
 
 
 def size_of(job: Job) -> tuple[int, int]:

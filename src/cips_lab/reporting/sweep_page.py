@@ -1,9 +1,7 @@
 """report.html of a sweep."""
 
-import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from cips_lab.errors import UserError
 from cips_lab.metrics.registry import distance_of, keys_of
@@ -174,9 +172,7 @@ def listed(job: Job, variants: list[Variant], home: Path) -> dict[str, Any]:
     return {
         "job": job,
         "variant": next(v.label for v in variants if job in v.jobs),
-        "link": quote(os.fsencode(Path(os.path.relpath(report.resolve(), home.resolve())).as_posix()))
-        if report.exists()
-        else None,
+        "link": page.link(report, home) if report.exists() else None,
         "distance": None if newest is None or name is None else float(newest[name]),
         "distance_name": name,
     }

@@ -15,6 +15,7 @@ STATUS = "status.json"  # what the run last said of itself
 METRICS = "metrics.jsonl"  # losses and evaluations, a line each
 EVALUATIONS = "evaluations.md"  # the latter as a table
 REPORT = "report.html"
+EXPLORER = "explorer.html"  # the generator to walk in, where `cips_lab.explore` was told to leave it here
 LOCK = ".lock"
 HOLDER = ".lock.json"  # who holds it, for the message; the lock itself is the kernel's
 

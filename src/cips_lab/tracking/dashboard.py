@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line
 from cips_lab.files.whole import replace_text
+from cips_lab.runs.folder import CONFIG
+from cips_lab.runs.settings import read_settings
 from cips_lab.tracking.wandb_curves import Curve, curves_of
 from cips_lab.tracking.wandb_mode import has_wandb_key
 
@@ -67,7 +69,17 @@ def workspace(cfg: DictConfig, entity: str, curves: list[Curve]) -> Any:
     """The workspace of a composed configuration."""
     from cips_lab.tracking.wandb_workspace import build_workspace
 
-    return build_workspace(entity, str(cfg.project), cfg.title or cfg.group or "CIPS", curves, cfg.group)
+    title = cfg.title or cfg.group or "CIPS"
+    return build_workspace(entity, str(cfg.project), title, curves, cfg.group, are_explored(cfg))
+
+
+def are_explored(cfg: DictConfig) -> bool:
+    """Whether runs log the explorer's page: the run that is named, else those of this configuration."""
+    loggers: Any = cfg.logger
+    if cfg.run is not None:
+        path = Path(str(cfg.run)).expanduser() / CONFIG
+        loggers = read_settings(path).get("logger") if path.is_file() else None
+    return bool(((loggers or {}).get("wandb") or {}).get("explorer"))
 
 
 def report(cfg: DictConfig, entity: str, curves: list[Curve]) -> Any:

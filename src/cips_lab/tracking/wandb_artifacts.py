@@ -21,8 +21,10 @@ from cips_lab.metrics.registry import keys_of
 from cips_lab.runs.checkpoints import best_so_far
 from cips_lab.runs.folder import CONFIG, GENERATOR, SCORES, WANDB, best_checkpoints, checkpoint_folders, kimg_of
 from cips_lab.runs.records import evaluations
+from cips_lab.tracking.wandb_explorer import log_explorer
 from cips_lab.tracking.wandb_mode import shortened
 from cips_lab.tracking.wandb_run import RunLogger, identity_of
+from cips_lab.training.clock import gan_of
 
 STATISTICS, MODEL, EVALUATION = "reference-statistics", "model", "evaluation"  # types of artifacts
 
@@ -31,8 +33,8 @@ class WandbResults(pl.Callback):
     """Stands after the callbacks that write checkpoints and evaluations; without ``logger=wandb`` it does nothing.
 
     At the end the last evaluation goes into the run's summary as ``final/...`` and that of the best checkpoint as
-    ``best/...``: plain numbers for tables, bars and the metric of a W&B sweep. What becomes an artifact, and when, is
-    the logger's option (`conf/logger/wandb.yaml`).
+    ``best/...``: plain numbers for tables, bars and the metric of a W&B sweep. What becomes an artifact, and when, and
+    whether the explorer's page is logged, are the logger's options (`conf/logger/wandb.yaml`).
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,8 @@ class WandbResults(pl.Callback):
         best = best_so_far(folder)
         if best is not None:
             logger.experiment.summary.update(summary("best", best))
+        if logger.explorer:
+            log_explorer(logger, folder, gan_of(pl_module).images_seen)
         if policy(logger) == "none":
             return
         real = next((c.real for c in trainer.callbacks if isinstance(c, Evaluation)), None)  # type: ignore[attr-defined]

@@ -11,6 +11,8 @@ from cips_lab.metrics.metric import Metric
 from cips_lab.metrics.registry import METRICS, called, keys_of, network_of_key, of_key, usual_names
 from cips_lab.runs.records import evaluations
 
+EXPLORER = "samples/explorer"  # the explorer's page, beside samples/generated
+
 
 class Curve(NamedTuple):
     """A metric of one network and one number of samples."""

@@ -4,6 +4,7 @@ Everything is logged at the step `images seen`, with `kimg` beside it as the axi
 repeats what it has logged since its checkpoint, bit for bit: W&B keeps the first and ignores the second.
 """
 
+import io
 import json
 import os
 import shlex
@@ -42,13 +43,15 @@ class RunLogger(WandbLogger):
         run: what `wandb.init` returned; None on processes other than rank 0, which log nothing.
         folder: where W&B keeps its files.
         project: the W&B project.
-        artifacts: what is kept as artifacts, see `conf/logger/wandb.yaml`.
+        artifacts, explorer: what is kept as artifacts, and whether the explorer's page is, see
+            `conf/logger/wandb.yaml`.
     """
 
-    def __init__(self, run: Any, folder: Path, project: str, artifacts: str = "none") -> None:
+    def __init__(self, run: Any, folder: Path, project: str, artifacts: str = "none", explorer: bool = False) -> None:
         super().__init__(experiment=run, save_dir=str(folder), project=project)
         self.folder = folder
         self.artifacts = artifacts
+        self.explorer = explorer
         self._defined = {"kimg"}  # by `start`
         self._status: str | None = None
 
@@ -68,6 +71,14 @@ class RunLogger(WandbLogger):
         self._define(name)
         picture = wandb.Image(str(path), caption=f"{kimg:g} kimg")
         self.experiment.log({name: picture, "kimg": kimg}, step=images_seen)
+
+    @rank_zero_only
+    def log_page(self, name: str, page: str, kimg: float, images_seen: int) -> None:
+        """An HTML page that needs no other file, byte for byte: W&B would put a style sheet of its own into it."""
+        import wandb
+
+        self._define(name)
+        self.experiment.log({name: wandb.Html(io.StringIO(page), inject=False), "kimg": kimg}, step=images_seen)
 
     def finalize(self, status: str) -> None:
         """Remember how the run ended: Lightning says ``success``, ``failed``, or ``finished`` before a requeue."""
@@ -101,6 +112,7 @@ def wandb_logger(
     group: str | None = None,
     tags: list[str] | None = None,
     artifacts: str = "auto",
+    explorer: bool = False,
     images_seen: int = 0,
 ) -> RunLogger:
     """The logger of a training run, online if there is an API key (or WANDB_MODE says so), else offline in its folder.
@@ -113,7 +125,7 @@ def wandb_logger(
         project, entity: where the run goes; an agent of a W&B sweep knows better.
         group: None: in a sweep, the sweep's name.
         tags: beside the experiment, the variant, the data and the resolution.
-        artifacts: see `conf/logger/wandb.yaml`.
+        artifacts, explorer: see `conf/logger/wandb.yaml`.
         images_seen: where a run is continued; W&B itself ignores the rows that it has already.
 
     Raises:
@@ -123,7 +135,7 @@ def wandb_logger(
     check_artifacts(artifacts)
     check_tags(tags or [])
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return RunLogger(None, folder, project, artifacts)
+        return RunLogger(None, folder, project, artifacts, explorer)
     settings = settings_of(folder)
     chosen = composed_choices()
     config = redact_settings(settings) | {"choices": chosen, "environment": read_environment(folder)}
@@ -142,6 +154,7 @@ def wandb_logger(
         config=config,
         identity=identity_of(folder),
         artifacts=artifacts,
+        explorer=explorer,
     )
 
 
@@ -157,6 +170,7 @@ def start(
     config: dict[str, Any],
     identity: str | None,
     artifacts: str,
+    explorer: bool = False,
 ) -> RunLogger:
     """`wandb.init`, with the command as the run's notes. Only rank 0 calls it."""
     import wandb
@@ -194,7 +208,7 @@ def start(
         sys.argv = arguments
     run.define_metric("kimg", hidden=True)
     run.define_metric("*", step_metric="kimg")
-    return RunLogger(run, folder, project, artifacts)
+    return RunLogger(run, folder, project, artifacts, explorer)
 
 
 def check_artifacts(artifacts: str) -> None:

@@ -9,7 +9,7 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from cips_lab.metrics.feature_metrics import FRECHET
-from cips_lab.tracking.wandb_curves import Curve
+from cips_lab.tracking.wandb_curves import EXPLORER, Curve
 
 X = "kimg"
 TRAINING = {  # section -> title, curves and whether the axis is logarithmic, for each plot
@@ -31,7 +31,9 @@ TRAINING = {  # section -> title, curves and whether the axis is logarithmic, fo
 GENERATED, REAL = "samples/generated", "samples/real"
 
 
-def build_workspace(entity: str, project: str, title: str, curves: Sequence[Curve], group: str | None) -> ws.Workspace:
+def build_workspace(
+    entity: str, project: str, title: str, curves: Sequence[Curve], group: str | None, explored: bool = False
+) -> ws.Workspace:
     """Overview, samples, training, and a section for each network and number of samples.
 
     Args:
@@ -39,6 +41,7 @@ def build_workspace(entity: str, project: str, title: str, curves: Sequence[Curv
         title: of the saved view.
         curves: what the runs log; not empty.
         group: only this sweep's runs.
+        explored: whether the runs log the explorer's page, which has a section then.
     """
     sections = [
         ws.Section(name="Overview", panels=overview(curves), is_open=True, pinned=True),
@@ -49,6 +52,15 @@ def build_workspace(entity: str, project: str, title: str, curves: Sequence[Curv
             layout_settings=ws.SectionLayoutSettings(columns=2, rows=1),
         ),
     ]
+    if explored:
+        sections.append(
+            ws.Section(
+                name="Explorer",
+                panels=[media(EXPLORER, "A world to walk in")],
+                is_open=True,
+                layout_settings=ws.SectionLayoutSettings(columns=1, rows=1),
+            )
+        )
     sections += [
         ws.Section(name=name, panels=[line(title, names, log) for title, names, log in plots], is_open=True)
         for name, plots in TRAINING.items()
@@ -90,7 +102,7 @@ def line(title: str, names: Sequence[str], log: bool, **options: Any) -> wr.Line
 
 
 def media(name: str, title: str) -> wr.MediaBrowser:
-    """Pictures with a slider over the images seen, which are the runs' steps."""
+    """Pictures, or pages, with a slider over the images seen, which are the runs' steps."""
     return wr.MediaBrowser(title=title, media_keys=[name], num_columns=1, mode="gallery", gallery_axis="step")
 
 
