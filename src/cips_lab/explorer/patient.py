@@ -29,6 +29,14 @@ class Patient(H11Protocol):
         super().on_response_complete()
         self._watch_head()  # the next request may have begun meanwhile
 
+    def send_400_response(self, msg: str) -> None:
+        """Of a request whose body turns out to be none, the application is about to answer."""
+        if self.cycle is None or self.cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self.cycle.disconnected = True
+            self.transport.abort()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._wait_for("reader")

@@ -92,7 +92,7 @@ class Explorer:
 
     async def _drawn(self, request: Request, choices: Choices, job: Job) -> Response:
         """In turn, as long as whoever asked is there: a page whose view has changed goes."""
-        gone = threading.Event()
+        gone, answer = threading.Event(), Response(status_code=499)  # which nobody reads
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
@@ -105,12 +105,13 @@ class Explorer:
             async with self.turn:
                 try:
                     colours = await anyio.to_thread.run_sync(self.drawer.draw, choices, job, lambda: not gone.is_set())
-                    answer = Response(colours, media_type="application/octet-stream", headers=SAFE)
                 except PictureNotFinite:
                     answer = await refuse(request, HTTPException(422, "the generator's colours are no numbers there"))
+                else:
+                    if not gone.is_set():
+                        answer = Response(colours, media_type="application/octet-stream", headers=SAFE)
             group.cancel_scope.cancel()
-            return answer
-        return Response(status_code=499)  # which nobody reads
+        return answer
 
 
 async def arrived(request: Request, patience: float) -> bytes:
