@@ -35,12 +35,16 @@ def serve(source: str, port: int, device: str = "auto", title: str | None = None
     with server.listen(port) as listener:  # before the checkpoint is read: a taken port is told at once
         world = open_world(source, title)
         on_device(world.generator, device)
-        where = world.generator.native_coords.device
-        drawn_by = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} cores"
         drawer = Drawer(world.generator)
-        served = Served(f"PyTorch on {drawn_by} of the server", drawer.key)
+        served = Served(f"PyTorch on {_name_of(world.generator.native_coords.device)} of the server", drawer.key)
         page = build_page(describe(world.generator), world.title, world.facts, served)
         host, port = listener.getsockname()
         # Also by whoever reads this through a pipe.
         print(f"open http://{host}:{port} in a browser; Ctrl-C ends it", flush=True)
         server.serve(page, drawer, listener)
+
+
+def _name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} cores" if device.type == "cpu" else f"the {device.type.upper()} device"
