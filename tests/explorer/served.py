@@ -103,8 +103,11 @@ class Served:
     def address(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    def forget_most_memory(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
     def most_memory(self) -> int:
-        """Bytes: the most that the process has had so far."""
+        """Bytes: the most that the process has had since `forget_most_memory`."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
