@@ -1,18 +1,15 @@
 """`python -m cips_lab.explore` as a user runs it."""
 
-import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from served import LONG, Served
 from variants import build, composed
 
 from cips_lab.interop.native import save_generator
@@ -57,39 +54,18 @@ def test_mistakes_are_told_before_anything_is_written(run: Run, checkpoint: Path
     assert not (tmp_path / "explorer.html").exists()
 
 
-@contextmanager
-def started(folder: Path, *overrides: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """The command, once it has said at which port it serves: a process that is interrupted."""
-    command = [sys.executable, "-m", "cips_lab.explore", "port=0", *overrides]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with (folder / "stderr").open("w+") as told:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=told, text=True, start_new_session=True
-        )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.fullmatch(r"open http://127\.0\.0\.1:(\d+) in a browser; Ctrl-C ends it\n", line)
-            assert found, line + (folder / "stderr").read_text()
-            yield process, int(found[1])
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-
-
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
 def test_it_serves_until_it_is_ended(checkpoint: Path, tmp_path: Path, how: signal.Signals, status: int) -> None:
-    with started(tmp_path, f"ckpt={checkpoint}", "title=A world") as (process, port):
-        with urllib.request.urlopen(f"http://localhost:{port}/", timeout=100) as page:
+    with Served(checkpoint, tmp_path, "title=A world") as served:
+        with urllib.request.urlopen(f"http://localhost:{served.port}/", timeout=LONG) as page:
             assert "<h1>A world</h1>" in page.read().decode()
-        with socket.create_connection(("127.0.0.1", port)) as held:  # a client that stays does not hold it
+        with socket.create_connection(("127.0.0.1", served.port)) as held:  # a client that stays does not hold it
             held.sendall(b"POST /pixels HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n")
             time.sleep(0.1)
-            process.send_signal(how)
-            assert process.wait(60) == status
-    assert "Traceback" not in (tmp_path / "stderr").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["stderr", "world.safetensors"]
+            assert served.end(how) == status
+    assert "Traceback" not in served.told.read_text()
+    assert served.printed.read_text() == f"open {served.address} in a browser; Ctrl-C ends it\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stderr", "stdout", "world.safetensors"]
 
 
 def test_a_taken_port_is_told_before_the_checkpoint_is_read(run: Run, tmp_path: Path) -> None:

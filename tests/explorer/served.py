@@ -70,14 +70,18 @@ def save_world(file: Path, name: str = "cips", **options: object) -> CIPSGenerat
 class Served:
     """A server, from its first line to its end. `process`, `host`, `port`; what it prints is in `printed`, `told`."""
 
-    def __init__(self, checkpoint: Path, folder: Path, port: int = 0) -> None:
+    def __init__(self, checkpoint: Path, folder: Path, *overrides: str, port: int = 0) -> None:
         self.printed, self.told = folder / "stdout", folder / "stderr"
-        command = [sys.executable, "-m", "cips_lab.explore", f"ckpt={checkpoint}", f"port={port}"]
+        command = [sys.executable, "-m", "cips_lab.explore", f"ckpt={checkpoint}", f"port={port}", *overrides]
         with self.printed.open("wb") as printed, self.told.open("wb") as told:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=printed, stderr=told
             )
-        self.host, self.port = "127.0.0.1", self._port()
+        try:
+            self.host, self.port = "127.0.0.1", self._port()
+        except BaseException:  # the test's time may be over
+            self.end(signal.SIGKILL)
+            raise
 
     def _port(self) -> int:
         deadline = time.monotonic() + LONG

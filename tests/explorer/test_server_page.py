@@ -274,7 +274,7 @@ def test_a_server_that_comes_back(walker: Walker, tmp_path: Path) -> None:
     walker.complaints.clear()
     change(walker, seed=4)
     assert "does not answer; start it again" in notice(walker)
-    with Served(tmp_path / "world.safetensors", tmp_path, served.port) as served:
+    with Served(tmp_path / "world.safetensors", tmp_path, port=served.port) as served:
         change(walker, seed=5)
         assert difference(walker, generator, style(generator, 5)) <= MOST
         assert walker.page.locator("#notice").is_hidden()
