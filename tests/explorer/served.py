@@ -176,3 +176,9 @@ def everything(connection: socket.socket) -> bytes:
         while part := connection.recv(65536):
             received += part
     return received
+
+
+def status_of(answer: bytes) -> int:
+    """Of the first line; 0: there is none."""
+    found = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
+    return int(found[1]) if found else 0
