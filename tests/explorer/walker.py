@@ -32,7 +32,7 @@ class Walker(Browser):
     held = (*Browser.held, "blob:")
 
     def open(
-        self, file: Path, fragment: str = "", width: int = WIDTH, height: int = HEIGHT, scheme: Any = "light"
+        self, file: Path | str, fragment: str = "", width: int = WIDTH, height: int = HEIGHT, scheme: Any = "light"
     ) -> None:
         super().open(file, f"#{fragment}", width, height, scheme)
         self.evaluate("explorer.ready")

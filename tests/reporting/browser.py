@@ -68,12 +68,15 @@ class Browser:
         self.chromium.close()
         self.playwright.stop()
 
-    def open(self, page: Path, fragment: str = "", width: int = 1200, height: int = 900, scheme: Any = "light") -> None:
+    def open(
+        self, page: Path | str, fragment: str = "", width: int = 1200, height: int = 900, scheme: Any = "light"
+    ) -> None:
+        """A file, or an address."""
         self.page = self.phone if width < PHONE else self.desk
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.emulate_media(color_scheme=scheme)
         self.page.goto("about:blank")  # else another fragment of the same page would not load it again
-        self.page.goto(page.as_uri() + fragment)
+        self.page.goto((page if isinstance(page, str) else page.as_uri()) + fragment)
         # One frame, in which observers have drawn.
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
 

@@ -1,6 +1,8 @@
 """Colours of single pixels, drawn with torch for a page that has no weights."""
 
+import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from cips_lab.render.pictures import quantize
 MOST_PIXELS = 8192  # of a request; also its most columns, and rows
 HEADER = 16  # bytes: the numbers of columns, rows and pixels as uint32, and nothing
 MOST_BYTES = HEADER + 8 * 2 * MOST_PIXELS + 4 * MOST_PIXELS
+PART = 1024  # pixels at a time, after which it is asked whether they are still wanted
 FARTHEST = 1e9  # beyond which a coordinate is refused; float32 has lost the pixels long before
 
 
@@ -58,20 +61,31 @@ class Drawer:
     Args:
         generator: in evaluation mode, on its device.
         kept: programs of the choices that were drawn last; each has the size of the layers' weights.
+
+    Attributes:
+        key: of the weights, so that a page that is still open does not show another generator's pixels as its own.
     """
 
     def __init__(self, generator: CIPSGenerator, kept: int = 4) -> None:
         self.generator, self.kept = generator, kept
+        self.key = _key_of(generator)
         self._programs: OrderedDict[Choices, PixelProgram] = OrderedDict()
 
     @torch.no_grad()
-    def draw(self, choices: Choices, job: Job) -> bytes:
-        """RGBA bytes of the job's pixels, in their order."""
-        coords = self._coords(job)
-        rgb = self.generator.run(self._program(choices), self.generator.encoding(coords), coords)  # [1, 3, P]
-        colours = quantize(rgb[:, :, None])[0, :, 0].cpu().numpy()
-        pixels = np.full((len(job.picks), 4), 255, np.uint8)
-        pixels[:, :3] = colours.T
+    def draw(self, choices: Choices, job: Job, is_wanted: Callable[[], bool] = lambda: True) -> bytes:
+        """RGBA bytes of the job's pixels, in their order; of the first ones only, once they are not wanted any more.
+
+        Raises:
+            PictureNotFinite: a colour is no number.
+        """
+        program, coords = self._program(choices), self._coords(job)
+        pixels = np.full((len(coords), 4), 255, np.uint8)
+        for start in range(0, len(coords), PART):
+            if not is_wanted():
+                return pixels[:start].tobytes()
+            part = coords[start : start + PART]
+            rgb = self.generator.run(program, self.generator.encoding(part), part)  # [1, 3, P]
+            pixels[start : start + PART, :3] = quantize(rgb[:, :, None])[0, :, 0].T.cpu().numpy()
         return pixels.tobytes()
 
     def _coords(self, job: Job) -> Tensor:
@@ -85,3 +99,10 @@ class Drawer:
         if len(self._programs) > self.kept:
             self._programs.popitem(last=False)
         return program
+
+
+def _key_of(generator: CIPSGenerator) -> str:
+    digest = hashlib.sha256()
+    for tensor in generator.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import base64
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
@@ -33,15 +33,23 @@ SCRIPTS = (
 SHADERS = ("shaders.wgsl",)
 
 
-def build_page(packed: Packed, title: str, facts: dict[str, Any], served: str | None = None) -> str:
+class Served(NamedTuple):
+    """The machine that draws for a page. name: of what draws there; key: of its generator, see `Drawer`."""
+
+    name: str
+    key: str
+
+
+def build_page(packed: Packed, title: str, facts: dict[str, Any], served: Served | None = None) -> str:
     """The whole file.
 
     Args:
         packed: from `packing.pack`.
         title: what the generator is called.
         facts: for the header: what is said of it on the page, such as thousands of images seen.
-        served: what draws, where it is the machine that the page comes from; None: the page itself.
+        served: who draws, where it is the machine that the page comes from; None: the page itself.
     """
+    told = None if served is None else served._asdict()
     engine, script = _script(ENGINE), _script(SCRIPTS)
     return (
         templates("cips_lab.explorer", "page")
@@ -54,7 +62,7 @@ def build_page(packed: Packed, title: str, facts: dict[str, Any], served: str | 
             script=Markup(script),
             hashes=" ".join(f"'{script_hash(text)}'" for text in (engine, script)),
             shaders=Markup("".join(_text(name) for name in SHADERS)),
-            header=htmlsafe_json_dumps({**packed.header, "title": title, "facts": facts, "served": served}),
+            header=htmlsafe_json_dumps({**packed.header, "title": title, "facts": facts, "served": told}),
             weights=Markup(base64.b64encode(packed.blob).decode()),
         )
     )

@@ -6,6 +6,7 @@ others; pages of other sites are refused by the name that they ask for and by th
 """
 
 import socket
+import threading
 from contextlib import suppress
 
 import anyio
@@ -15,20 +16,23 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cips_lab.errors import UserError
-from cips_lab.explorer.choices import read_choices
-from cips_lab.explorer.drawing import MOST_BYTES, Drawer, TooLarge, read_job
+from cips_lab.explorer.choices import Choices, read_choices
+from cips_lab.explorer.drawing import MOST_BYTES, Drawer, Job, TooLarge, read_job
+from cips_lab.explorer.patient import Patient
+from cips_lab.render.finite import PictureNotFinite
 
 HOST = "127.0.0.1"  # this machine alone; from another one: ssh -L
 MOST_WAITING = 64  # jobs; a page has two at once
 MOST_CONNECTIONS = 256
-PATIENCE = 10.0  # seconds in which a request must have arrived
+PATIENCE = 10  # seconds in which a request must have arrived, and its answer been taken
 SAFE = {
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -36,20 +40,28 @@ SAFE = {
 
 
 class Explorer:
-    """The application: a page, and who draws for it."""
+    """The application: a page, and who draws for it.
 
-    def __init__(self, page: str, drawer: Drawer) -> None:
-        self.page, self.drawer = page, drawer
+    Args:
+        page: HTML.
+        drawer: of the page's generator.
+        patience: see `PATIENCE`.
+    """
+
+    def __init__(self, page: str, drawer: Drawer, patience: int = PATIENCE) -> None:
+        self.page, self.drawer, self.patience = page, drawer, patience
         self.waiting = 0
         self.turn = anyio.Lock()  # torch has all cores, or the GPU, for one job after the other
 
     def application(self) -> Starlette:
         """For any ASGI server."""
-        return Starlette(
+        application = Starlette(
             routes=[Route("/", self.show), Route("/pixels", self.draw, methods=["POST"])],
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"], www_redirect=False)],
             exception_handlers={HTTPException: refuse},
         )
+        application.router.redirect_slashes = False
+        return application
 
     async def show(self, request: Request) -> Response:
         """The page."""
@@ -60,9 +72,12 @@ class Explorer:
         if request.headers.get("content-type") != "application/octet-stream":
             # Also what keeps other sites' pages out: to send this type, a browser asks for leave first.
             raise HTTPException(415, "a job is sent as application/octet-stream")
+        query = dict(request.query_params)
+        if query.pop("of", None) != self.drawer.key:
+            raise HTTPException(409, "another generator is served here now; load the page again")
         try:
-            choices = read_choices(request.query_params, self.drawer.generator)
-            job = read_job(await arrived(request))
+            choices = read_choices(query, self.drawer.generator)
+            job = read_job(await arrived(request, self.patience))
         except TooLarge as error:
             raise HTTPException(413, str(error)) from None
         except ValueError as error:
@@ -71,26 +86,49 @@ class Explorer:
             raise HTTPException(503, "too many are waiting; ask again", headers={"Retry-After": "1"})
         self.waiting += 1
         try:
-            async with self.turn:
-                if await request.is_disconnected():  # its view has changed meanwhile
-                    return Response(status_code=499)
-                colours = await anyio.to_thread.run_sync(self.drawer.draw, choices, job)
+            return await self._drawn(request, choices, job)
         finally:
             self.waiting -= 1
-        return Response(colours, media_type="application/octet-stream", headers=SAFE)
+
+    async def _drawn(self, request: Request, choices: Choices, job: Job) -> Response:
+        """In turn, as long as whoever asked is there: a page whose view has changed goes."""
+        gone, answer = threading.Event(), Response(status_code=499)  # which nobody reads
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+                gone.set()
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            async with self.turn:
+                try:
+                    colours = await anyio.to_thread.run_sync(self.drawer.draw, choices, job, lambda: not gone.is_set())
+                except PictureNotFinite:
+                    answer = await refuse(request, HTTPException(422, "the generator's colours are no numbers there"))
+                else:
+                    if not gone.is_set():
+                        answer = Response(colours, media_type="application/octet-stream", headers=SAFE)
+            group.cancel_scope.cancel()
+        return answer
 
 
-async def arrived(request: Request) -> bytes:
-    """A request's body, of at most `MOST_BYTES` and within `PATIENCE`; refused as soon as it is more."""
+async def arrived(request: Request, patience: float) -> bytes:
+    """A request's body, of at most `MOST_BYTES` and in time; refused as soon as it is more."""
+    if int(request.headers.get("content-length", 0)) > MOST_BYTES:  # h11 has looked: it is a number
+        raise TooLarge(f"more than {MOST_BYTES} bytes")
     body = bytearray()
     try:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(patience):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MOST_BYTES:
                     raise TooLarge(f"more than {MOST_BYTES} bytes")
     except TimeoutError:
-        raise HTTPException(408, f"not all of it came within {PATIENCE:g} seconds") from None
+        raise HTTPException(408, f"not all of it came within {patience} seconds") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the job was cut short") from None
     return bytes(body)
 
 
@@ -108,23 +146,25 @@ def listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()  # now: two that only bind do not see each other
     except OSError as error:
         listener.close()
-        raise UserError(f"port={port}: {error.strerror}; give another, such as port={port + 1}, or 0 for any") from None
+        raise UserError(f"port={port}: {error.strerror}; give another one, or port=0 for any that is free") from None
     return listener
 
 
-def serve(page: str, drawer: Drawer, listener: socket.socket) -> None:
+def serve(page: str, drawer: Drawer, listener: socket.socket, patience: int = PATIENCE) -> None:
     """Until Ctrl-C or SIGTERM."""
     config = uvicorn.Config(
-        Explorer(page, drawer).application(),
-        log_level="warning",
+        Explorer(page, drawer, patience).application(),
+        http=Patient,
+        log_level="error",
         access_log=False,
         server_header=False,
         lifespan="off",
         ws="none",
         limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=30,
+        timeout_keep_alive=patience,
         timeout_graceful_shutdown=2,
     )
     with suppress(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from cips_lab.errors import UserError
 from cips_lab.explorer.drawing import Drawer
 from cips_lab.explorer.export import open_world
 from cips_lab.explorer.packing import describe
-from cips_lab.explorer.page import build_page
+from cips_lab.explorer.page import Served, build_page
 from cips_lab.render.synthesis import on_device
 
 EXTRA = "pip install 'cips-lab[app]'"
@@ -35,12 +35,16 @@ def serve(source: str, port: int, device: str = "auto", title: str | None = None
     with server.listen(port) as listener:  # before the checkpoint is read: a taken port is told at once
         world = open_world(source, title)
         on_device(world.generator, device)
-        where = world.generator.native_coords.device
-        drawn_by = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} cores"
-        page = build_page(
-            describe(world.generator), world.title, world.facts, served=f"PyTorch on {drawn_by} of the server"
-        )
+        drawer = Drawer(world.generator)
+        served = Served(f"PyTorch on {_name_of(world.generator.native_coords.device)} of the server", drawer.key)
+        page = build_page(describe(world.generator), world.title, world.facts, served)
         host, port = listener.getsockname()
         # Also by whoever reads this through a pipe.
-        print(f"http://{host}:{port}: open it in a browser; Ctrl-C ends it", flush=True)
-        server.serve(page, Drawer(world.generator), listener)
+        print(f"open http://{host}:{port} in a browser; Ctrl-C ends it", flush=True)
+        server.serve(page, drawer, listener)
+
+
+def _name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} cores" if device.type == "cpu" else f"the {device.type.upper()} device"

@@ -6,7 +6,7 @@ class Explorer {
     this.state = new State(model);
     this.stage = document.getElementById("stage");
     this.painter = new Painter(document.getElementById("view"), () => this.tell());
-    this.painter.onfailure = (error) => this.fallBack(error.message);
+    this.painter.onfailure = (error) => (error ? this.fallBack(error.message) : this.say(""));
     this.stats = this.painter.stats;
   }
 
@@ -21,6 +21,7 @@ class Explorer {
     bindTheme();
     this.bindButtons();
     listenToPointer(this.stage, this);
+    addEventListener("focus", () => this.painter.failing && this.painter.plan()); // what failed may work again
     new ResizeObserver(() => this.resize()).observe(this.stage);
     this.tell();
     document.documentElement.dataset.ready = "true";
@@ -42,7 +43,7 @@ class Explorer {
   async changeEngine(kind) {
     const engine = await this.openEngine(kind), old = this.engine;
     this.engine = this.painter.engine = engine;
-    this.painter.running = 0;
+    Object.assign(this.painter, { running: 0, failing: false });
     this.stats.pixelsPerSecond = 0;
     engine.setProgram(this.program());
     this.painter.restart();

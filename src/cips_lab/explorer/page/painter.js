@@ -5,9 +5,12 @@ const UNKNOWN = 0, PENDING = 1, DONE = 2;
 const REFRESH = 90; // milliseconds from one picture to the next while pixels come in
 
 class Painter {
-  /** onchange: called when there is something new to show or tell. */
+  /**
+   * onchange: called when there is something new to show or tell; `onfailure`: with an error when drawing fails, with
+   * null when it works again.
+   */
   constructor(canvas, onchange) {
-    Object.assign(this, { canvas, onchange, engine: null, lattice: null, share: 1, focus: null, generation: 0, waiting: [], running: 0, shownAt: 0, showing: 0 });
+    Object.assign(this, { canvas, onchange, engine: null, lattice: null, share: 1, focus: null, generation: 0, waiting: [], running: 0, failing: false, wanted: new AbortController(), shownAt: 0, showing: 0 });
     this.context = canvas.getContext("2d");
     this.layer = document.createElement("canvas");
     this.stats = { computed: 0, wanted: 0, done: 0, pixels: 0, idle: true, pictures: 0, pixelsPerSecond: 0, coarse: null, full: null };
@@ -17,6 +20,8 @@ class Painter {
   restart(lattice = this.lattice) {
     this.keepPicture();
     this.generation++;
+    this.wanted.abort(); // an engine that is far away need not finish what it was asked for
+    this.wanted = new AbortController();
     this.lattice = lattice;
     const { width, height } = lattice;
     this.pixels = new Uint32Array(width * height);
@@ -129,12 +134,14 @@ class Painter {
     if (!this.running++) this.burst = { since: performance.now(), pixels: 0 };
     const picks = job.picks.slice(); // the engine may take the array away
     try {
-      const bytes = await engine.compute(job.xs, job.ys, job.picks);
+      const bytes = await engine.compute(job.xs, job.ys, job.picks, this.wanted.signal);
+      if (this.failing) this.onfailure?.(null);
+      this.failing = false;
       this.stats.computed += count;
       this.burst.pixels += count;
       if (generation === this.generation) this.receive(job, picks, new Uint32Array(bytes.buffer));
     } catch (error) {
-      if (engine === this.engine) this.onfailure?.(error);
+      if (engine === this.engine && generation === this.generation) this.fail(job, picks, error);
     } finally {
       if (engine === this.engine) {
         this.running--;
@@ -146,16 +153,30 @@ class Painter {
     }
   }
 
-  receive({ step, start, columns }, picks, colours) {
-    const { left, top, width, height } = this.lattice;
-    picks.forEach((pick, n) => {
-      const i = start[0] + (pick % columns) * step - left, j = start[1] + Math.floor(pick / columns) * step - top;
-      if (i < 0 || j < 0 || i >= width || j >= height) return; // has left the window meanwhile
-      this.pixels[j * width + i] = colours[n];
-      this.states[j * width + i] = DONE;
+  receive(job, picks, colours) {
+    this.place(job, picks, (p, n, i, j) => {
+      this.pixels[p] = colours[n];
+      this.states[p] = DONE;
       if (this.fovea.wants(i, j)) this.stats.done++;
     });
     this.stale = true;
+  }
+
+  /** What could not be computed is unknown again, and the rest is left until something changes. */
+  fail(job, picks, error) {
+    this.place(job, picks, (p) => (this.states[p] = UNKNOWN));
+    this.next = this.cells.length;
+    this.failing = true;
+    this.onfailure?.(error);
+  }
+
+  /** each(index, number, column, row) for a job's pixels that have not left the window meanwhile. */
+  place({ step, start, columns }, picks, each) {
+    const { left, top, width, height } = this.lattice;
+    picks.forEach((pick, n) => {
+      const i = start[0] + (pick % columns) * step - left, j = start[1] + Math.floor(pick / columns) * step - top;
+      if (i >= 0 && j >= 0 && i < width && j < height) each(j * width + i, n, i, j);
+    });
   }
 
   finish() {
