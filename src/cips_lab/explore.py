@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     if output.suffix not in (".html", ".htm"):
         raise UserError(f"output={cfg.output}: the page is an HTML file; choose a name that ends in .html")
     if output.is_dir():
-        raise UserError(f"output={cfg.output} is a folder; give the page a name in it, such as {output}/explorer.html")
+        raise UserError(f"output={cfg.output} is a folder; give the page a name in it, such as {output}/world.html")
 
     from cips_lab.explorer.export import export
     from cips_lab.reporting.run_page import write_run_page
