@@ -104,6 +104,7 @@ def test_what_a_checkpoint_lacks_is_said_in_a_sentence_and_the_rest_is_made(
     assert alone.stderr.splitlines()[-1].startswith("error: figure=foveated: StyleGAN2Generator is convolutional")
 
 
+@pytest.mark.slow
 def test_several_processes_find_what_one_finds(python: Python, weights: dict[str, Path], tmp_path: Path) -> None:
     one, two = (
         numbers(python, weights["CIPSGenerator"], tmp_path, f"trainer={trainer}") for trainer in ("cpu", "ddp_cpu")

@@ -29,6 +29,7 @@ def write_colours(root: Path, count: int = 20) -> None:
             Image.fromarray(pixels).save(root / name / f"{number}.png")
 
 
+@pytest.mark.slow
 def test_each_class_gets_its_own_pictures(run: Run, tmp_path: Path) -> None:
     write_colours(tmp_path / "pictures")
     evaluation = (

@@ -63,6 +63,7 @@ def test_names_of_any_letters(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "사진 (1).png").is_file()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_such_a_name(run: Run, tmp_path: Path) -> None:
     options = ("experiment=debug", "schedule.total_kimg=0.008", "callbacks.report=null")
     result = run("train", "--multirun", "name=p(q) é", "seed=0,1", *options)
@@ -71,6 +72,7 @@ def test_a_sweep_of_such_a_name(run: Run, tmp_path: Path) -> None:
     assert jobs == ["seed0", "seed1"]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_refused_tells_its_sweep(run: Run, tmp_path: Path) -> None:
     result = run("train", "--multirun", "experiment=debug", "name=s", "schedule.total_kimg=0.008", "batch_size=0,8")
     assert result.returncode == 1

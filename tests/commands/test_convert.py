@@ -87,7 +87,7 @@ def test_files_out_of_a_public_checkpoint_and_out_of_a_run(run: Run, tmp_path: P
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+@pytest.mark.parametrize("name", [pytest.param("model.onnx", marks=pytest.mark.slow), "model.pt2"])
 def test_programs_of_other_software(run: Run, tmp_path: Path, name: str) -> None:
     torch.save({"g_ema": small_state("CIPSskip-256")}, tmp_path / "theirs.pt")
     made = run("convert", "ckpt=theirs.pt", f"output={name}")
@@ -186,7 +186,10 @@ class Pictures(MemoryDataModule):
 
 @pytest.mark.parametrize(
     ("variant", "lr", "betas"),
-    [("CIPSskip-256", 0.002, (0.0, 0.99)), ("CIPSres-256", 0.0013, (0.5, 0.9))],
+    [
+        ("CIPSskip-256", 0.002, (0.0, 0.99)),
+        pytest.param("CIPSres-256", 0.0013, (0.5, 0.9), marks=pytest.mark.slow),
+    ],
 )
 def test_training_on_takes_the_step_that_their_adam_takes(
     run: Run, tmp_path: Path, variant: str, lr: float, betas: tuple[float, float]

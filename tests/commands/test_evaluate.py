@@ -205,6 +205,7 @@ def test_help_teaches(run: Run) -> None:
     assert "efficientnet_lite0" in result.stdout
 
 
+@pytest.mark.slow
 def test_patches_of_whole_pictures_are_the_plain_distance(run: Run, real: Path, weights: Path, tmp_path: Path) -> None:
     """At scale 1; of a generator at all scales, by two processes too; and what cannot be."""
     samples = tmp_path / "samples"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from places import SMALL, as_user
 
 EVALUATED = (
@@ -15,6 +16,7 @@ LOCALES = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_is_continued_tabulated_and_reported(tmp_path: Path) -> None:
     name = "name=Prüfung"
     done = [

@@ -26,6 +26,7 @@ COMMAND = [
     "schedule.evaluate_samples=50",
     "metrics.num_samples=50",
     "metrics.num_real=60",
+    "metrics.real_choice=first",  # as there was when it was made
     "metrics.kid_subset_size=50",
     "schedule.total_kimg=0.08",
 ]

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = (
     *("resolution=16", "batch_size=4", "model.width=16", "model.z_dim=16", "model.w_dim=16", "model.mapping_layers=2"),
@@ -25,6 +27,7 @@ def test_an_experiment_trains_and_says_what_it_saw(run: Run, tmp_path: Path) -> 
     assert not any(key.startswith(("fid", "kid")) for line in lines for key in line)
 
 
+@pytest.mark.slow
 def test_evaluated_where_the_weights_are_here(run: Run, tmp_path: Path) -> None:
     more = ("metrics=efficientnet_lite0", "metrics.num_samples=8", "metrics.num_real=16", "metrics.kid_subset_size=8")
     result = run(

@@ -128,6 +128,7 @@ def test_killed_and_resumed_is_uninterrupted(run: Run, weights: Path, tmp_path: 
     assert np.array_equal(resumed, whole)  # to the bit
 
 
+@pytest.mark.slow
 def test_another_truncation_starts_anew(run: Run, weights: Path, tmp_path: Path) -> None:
     overrides = (f"ckpt={weights}", "seeds=5", SIZE, "output=large.tif", "tile=256")
     kill_in_the_middle(tmp_path, *overrides)

@@ -182,6 +182,7 @@ def test_sweeps_under_torchrun_are_refused(start: Start, tmp_path: Path) -> None
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_values_that_differ_in_special_characters_alone_are_two_jobs(start: Start, tmp_path: Path) -> None:
     sweep = ["--multirun", *TINY, "callbacks.report=null", "trainer=cpu", "schedule.total_kimg=0.008", "name=x"]

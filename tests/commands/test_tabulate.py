@@ -87,6 +87,7 @@ def test_help_teaches(run: Run) -> None:
     assert "python -m cips_lab.tabulate sweep=runs/ablation" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_generator_from_a_folder_of_ones_own_bears_its_name(run: Run, tmp_path: Path) -> None:
     """It has the structure of cips_base: its name is what was typed."""

@@ -64,7 +64,9 @@ def trained_by_two_as_by_one(run: Run, runs: Path, *options: str) -> dict[str, T
     return weights(runs / "one_0")
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "view", [pytest.param(view, marks=pytest.mark.slow if view != "patch" else ()) for view in VIEWS]
+)
 def test_on_two_processes_and_interrupted(run: Run, tmp_path: Path, pictures: Path, view: str) -> None:
     options = [*VIEWS[view], f"data.path={pictures}"] if "data=folder" in VIEWS[view] else VIEWS[view]
     runs = tmp_path / "runs"

@@ -33,6 +33,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_document_runs(work: Path) -> None:
     assert len(BLOCKS) == 6
     assert len(LINES) == 1

@@ -43,6 +43,7 @@ def test_at_299_pixels_it_is_the_plain_network(inception_weights: Path) -> None:
     assert not clean.canonical
 
 
+@pytest.mark.slow
 def test_the_distance_is_the_packages(inception_weights: Path) -> None:
     """Within 1e-4, as docs/metrics.md says."""
     extractor = load_extractor("inception_clean", inception_weights)

@@ -259,6 +259,7 @@ def test_memory_beside_what_a_real_iteration_takes(mode: str, sizes: tuple[str, 
     assert iteration.peak_bytes == pytest.approx(measured, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_patch_costs_its_share_of_the_pixels() -> None:
     """And of a rectangle, those of both sides; frames of a cylinder are encoded for each sample, and cost no less."""
     whole, patch = (make_plan(composed(*SMALL, *more)) for more in ([], ["view=patch", "view.size=8"]))

@@ -124,7 +124,7 @@ def ranks(session: Session) -> dict[int, int]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_rank_takes_the_other_with_it(start: Callable[..., Session], cache: str, victim: int) -> None:
     session = start([sys.executable, "-m", "cips_lab.train", *OVERRIDES], CIPS_LAB_CACHE=cache)
     session.wait(lambda: is_training(session), 200, "training")

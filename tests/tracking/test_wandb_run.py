@@ -84,6 +84,7 @@ def train_as_an_agent_does(sweep: dict[str, Any], run_id: str, values: dict[str,
     return int(agent._run_processes[run_id].wait())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_of_a_sweep_agent_and_its_evaluation(
     python: Python, environment: Path, monkeypatch: pytest.MonkeyPatch
