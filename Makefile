@@ -32,7 +32,7 @@ quickstart: setup  ## train CIPS on satellite pictures for under 8 minutes on tw
 	@test ! -e $(RUNS)/quickstart/explorer.html || \
 	  echo "Open $(RUNS)/quickstart/explorer.html in a browser: zoom into a picture, drag beyond its frame, walk from seed to seed."
 
-test: setup  ## the test suite (no network, about 11 minutes on two cores)
+test: setup  ## the test suite (no network, 20 to 35 minutes on two cores, by their kind)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-all: setup  ## the test suite with the long tests
