@@ -14,9 +14,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from tqdm import tqdm
 
+from benchmarks.explorer import BROWSERS, QUICKSTART
 from cips_lab.explorer.export import export
 
-CHECKPOINT = "experiments/checkpoints/quickstart/cips.safetensors"
 WINDOW = {"width": 1120, "height": 640}
 SHOWN = (784, 448)
 PAUSE = 90  # milliseconds a frame
@@ -47,16 +47,16 @@ def scenes() -> Iterator[dict[str, float]]:
 def main() -> None:
     """Make the page, walk, and write the film."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt", default=CHECKPOINT, help="what is walked in (default: %(default)s)")
+    parser.add_argument("--ckpt", default=QUICKSTART, help="what is walked in (default: %(default)s)")
     parser.add_argument("--output", default="docs/explorer.webp", type=Path, help="the film (default: %(default)s)")
     given = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
         parser.error("there is no Chromium here: apt-get install chromium")
     frames = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page_file = Path(folder) / "explorer.html"
-        export(given.ckpt, page_file, "Satellite landscapes")
+        export(str(given.ckpt), page_file, "Satellite landscapes")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
         page.goto(f"{page_file.as_uri()}#engine=wasm")

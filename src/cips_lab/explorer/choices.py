@@ -11,6 +11,7 @@ from cips_lab.networks.cips import CIPSGenerator, PixelProgram
 from cips_lab.networks.encoding import CoordinateEmbedding, FourierFeatures
 
 LAST_SEED = 2**32 - 1  # of the page's Mersenne twister
+FRACTIONS = ("walk", "psi")  # the others are whole numbers
 PARTS = {"fourier": FourierFeatures, "embedding": CoordinateEmbedding}
 
 
@@ -55,7 +56,7 @@ def read_choices(given: Mapping[str, str], generator: CIPSGenerator) -> Choices:
     if unknown := sorted(set(given) - set(ranges)):
         raise ValueError(f"{unknown[0][:20]!r} is no choice; they are {', '.join(ranges)}")
     values = {name: _number(name, given.get(name), *ends) for name, ends in ranges.items()}
-    whole = {name: int(value) for name, value in values.items() if name not in ("walk", "psi")}
+    whole = {name: int(value) for name, value in values.items() if name not in FRACTIONS}
     return Choices(walk=values["walk"], psi=values["psi"], **whole)
 
 
@@ -64,7 +65,7 @@ def _number(name: str, text: str | None, least: float, most: float) -> float:
         value = float(text or "")
     except ValueError:
         value = math.nan
-    is_whole = name in ("walk", "psi") or value == math.floor(value if math.isfinite(value) else 0.5)
+    is_whole = name in FRACTIONS or value == math.floor(value if math.isfinite(value) else 0.5)
     if not (least <= value <= most and is_whole):
         raise ValueError(f"{name} must be a {'' if name in ('walk', 'psi') else 'whole '}number from {least} to {most}")
     return value
@@ -76,10 +77,9 @@ def styles_of(generator: CIPSGenerator, choices: Choices) -> Tensor:
     mapping = generator.mapping
     label = None if choices.label < 0 else choices.label
     first, second = mapping(mapping.latents([choices.seed, choices.other], label))
-    mean = mapping.w_mean
-    walked, mixed = (mean + choices.psi * (w - mean) for w in (first + choices.walk * (second - first), second))
-    layers = torch.arange(generator.num_layers, device=mean.device)[:, None]
-    return torch.where(layers < choices.mix, walked, mixed)[None]
+    walked = first + choices.walk * (second - first)
+    walked, mixed = (generator.truncate(w[None], choices.psi) for w in (walked, second))
+    return generator.mix(walked, mixed, choices.mix)
 
 
 @torch.no_grad()

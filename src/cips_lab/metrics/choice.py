@@ -29,21 +29,22 @@ class Spread:
     resolution: Size
 
     def __init__(self, pictures: PictureSet, count: int) -> None:
-        self.pictures, self.count, self.resolution = pictures, count, pictures.resolution
+        self.pictures, self.resolution = pictures, pictures.resolution
+        self.places = spread(len(pictures), count)
 
     @property
     def location(self) -> str:
         return self.pictures.location
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.pictures[index * len(self.pictures) // self.count]
+        return self.pictures[self.places[index]]
 
     def fingerprint(self) -> str:
         """Of the set and the choice: features of the first so many are others."""
-        return f"{self.pictures.fingerprint()} {self.count} spread"
+        return f"{self.pictures.fingerprint()} {len(self)} spread"
 
 
 def chosen(pictures: PictureSet, count: int, choice: RealChoice) -> PictureSet:
