@@ -218,7 +218,10 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
         if g.period is not None:  # on a circle as long as the turn
             angle, radius = 2 * math.pi * place[0] / g.period, g.period / (2 * math.pi)
             place = torch.stack([radius * angle.cos(), radius * angle.sin(), place[1]])
-        encoding.append((p(g.encoding.fourier.weight) @ place + p(g.encoding.fourier.bias)).sin())
+        if g.shift is not None:
+            place = place + p(g.shift.affine.weight) @ w.double() / math.sqrt(len(w)) + p(g.shift.affine.bias)
+        theta = p(g.encoding.fourier.weight) @ place + p(g.encoding.fourier.bias)
+        encoding += [theta.sin()] if g.encoding.fourier.waves == "sine" else [theta.sin(), theta.cos()]
     if g.encoding.embedding is not None:
         table = g.encoding.embedding
         row = int(((xy[1].double() + 1) / 2 * (table.rows - 1)).round().clamp(0, table.rows - 1))

@@ -20,10 +20,11 @@ from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, read_torch
 from cips_lab.interop.foreign import foreign_state, refuse_pickled_network
 from cips_lab.interop.sizes import LARGEST_RESOLUTION, Network
-from cips_lab.networks.cips import CIPSGenerator, official_widths
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.encoding import Lookup
 from cips_lab.networks.modulated import Activation
+from cips_lab.networks.widths import official_widths
 
 StateDict = Mapping[str, Tensor]
 GENERATOR, DISCRIMINATOR = "style.1.weight", "convs.0.0.weight"  # a parameter that each has

@@ -24,10 +24,12 @@ from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import MappingNetwork
 from cips_lab.networks.modulated import Activation, Affine, Layer, ModulatedLinear, PixelLayer, run_layer
 from cips_lab.networks.noise import pixel_keys
+from cips_lab.networks.shift import StyleShift
 from cips_lab.networks.size import check_native, halvings, sides, size_of
 from cips_lab.networks.styles import check_styles, styles_of_layers, styles_of_picture
 from cips_lab.networks.surface import SurfaceName, surface_of
 from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tiled
+from cips_lab.networks.widths import official_widths
 
 
 class PixelBlock(nn.Module):
@@ -57,14 +59,6 @@ class PixelProgram(NamedTuple):
 
     first: Layer
     blocks: list[Block]
-
-
-def official_widths(width: int, pairs: int, blocks: Literal["plain", "residual"]) -> list[int]:
-    """Layer widths of the released code: constant at first, then halved; its residual variant halves a little less."""
-    times = (0, 0, 0, 0, 0, 1, 2, 3, 4) if blocks == "plain" else (0, 0, 0, 0, 0, 1, 2, 2, 3)
-    if pairs > len(times):
-        raise ValueError(f"generator.widths=official ends at resolution 1024; use constant for {2 ** (pairs + 1)}")
-    return [max(1, width >> halved) for halved in times[:pairs]]
 
 
 CHOICES = {
@@ -103,6 +97,8 @@ class CIPSGenerator(Generator):
             network's.
         modulation: False leaves the weights alone: the style enters as further input features of the first layer.
         noise: learned per-pixel noise in every layer (released code); its values depend on pixel and seed only.
+        shift: how far, in half frames, a style moves the Fourier features' waves at first; None: never (see
+            `StyleShift`; the paper's are where they are in every picture).
         embedding_lookup: ``aligned`` or ``official`` (see `CoordinateEmbedding`).
         surface: ``plane``, or ``cylinder``: x goes around, and what the generator makes has no seam.
         turns: frames of a whole turn of the cylinder; at 6, a frame sees 60 degrees.
@@ -131,6 +127,7 @@ class CIPSGenerator(Generator):
         activation: Activation = "lrelu",
         modulation: bool = True,
         noise: bool = False,
+        shift: float | None = None,
         embedding_lookup: Lookup = "aligned",
         surface: SurfaceName = "plane",
         turns: int = 6,
@@ -148,6 +145,7 @@ class CIPSGenerator(Generator):
         self.surface, self.period = self.curved.name, self.curved.period
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier, classes=classes)
         self.encoding = positional_encoding(resolution, width, fourier, embedding, embedding_lookup, self.curved)
+        self.shift = None if shift is None else StyleShift(self.encoding.fourier, w_dim, shift)
 
         pairs = halvings(resolution) + 1  # log2(R) - 1
         self.num_layers = 1 + 2 * pairs  # an RGB image is read with the style of the layer before it
@@ -184,6 +182,8 @@ class CIPSGenerator(Generator):
         """
         styles = styles_of_layers(w, self.num_layers)
         first = self.first.specialise(styles[0])
+        if self.shift is not None:
+            first = self.shift(first, styles[0], self.encoding.get_parameter("fourier.weight"))
         if self.style_input is not None:
             style = self.style_input(styles[0]) * self.first.bias_gain
             bias = first.affine.bias + (style[:, None, :] if style.dim() == 2 else style)

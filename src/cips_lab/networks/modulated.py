@@ -34,15 +34,19 @@ class Affine(NamedTuple):
     bias: [out] or [B, 1, out]; [B, P, out] where the style enters through it and differs from pixel to pixel.
     scale_in, scale_out: [B, P, in] and [B, P, out] for styles that differ from pixel to pixel; then the activations are
         modulated instead of the weight, which is the same product. scale_out is None without demodulation.
+    phase: [B, P, F]: of the encoding's F pairs of waves, where a style by pixel moves them (`shift.StyleShift`).
     """
 
     weight: Tensor
     bias: Tensor
     scale_in: Tensor | None = None
     scale_out: Tensor | None = None
+    phase: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """[P, in] or [B, P, in] -> [B, P, out] (or [P, out] where nothing has a batch); a tensor of its own."""
+        if self.phase is not None:
+            x = turn_pairs(x, self.phase)
         if self.scale_in is not None:
             x = x * self.scale_in
         if self.weight.dim() == 2:
@@ -68,6 +72,19 @@ class Affine(NamedTuple):
         if self.weight.dim() == 2:
             return torch.matmul(self.weight.t(), x.mT) + self.bias[:, None]
         return torch.baddbmm(self.bias[:, None], self.weight.mT, x.mT)
+
+
+def turn_pairs(x: Tensor, phase: Tensor) -> Tensor:
+    """An encoding [P, 2 F + rest] or [B, P, ...] with the phases of its pairs [B, P, F] moved on."""
+    sines, cosines, rest = of_pairs(x.expand(*phase.shape[:-1], -1), phase.shape[-1], dim=-1)
+    sin, cos = phase.sin(), phase.cos()
+    return torch.cat([cos * sines + sin * cosines, cos * cosines - sin * sines, rest], dim=-1)
+
+
+def of_pairs(x: Tensor, frequencies: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What belongs to sines, to cosines, and to the rest of the encoding."""
+    sines, cosines, rest = x.split([frequencies, frequencies, x.shape[dim] - 2 * frequencies], dim)
+    return sines, cosines, rest
 
 
 class ModulatedLinear(nn.Module):

@@ -124,6 +124,7 @@ BEFORE_OF: dict[str, Flat] = {
         "generator.surface": "plane",
         "generator.turns": 6,
         "generator.mixing_probability": 0.0,
+        "generator.shift": None,
         "generator.classes": 0,
     },
     "cips_lab.networks.stylegan2.StyleGAN2Generator": {"generator.classes": 0},

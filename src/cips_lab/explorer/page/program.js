@@ -80,6 +80,21 @@ function withoutParts(model, map, off) {
   return map;
 }
 
+/** A style moves the waves: a shift of the plane turns each pair's rows, of sine and of cosine (networks/shift.py). */
+function moveWaves(model, map, w) {
+  const { frequencies, weight } = model.grid.fourier, dimensions = weight.length / frequencies, { outputs } = map;
+  const shift = affine(w, model.tensor("shift.weight"), model.tensor("shift.bias"), dimensions);
+  for (let k = 0; k < frequencies; k++) {
+    const phase = shift.reduce((sum, along, d) => sum + along * weight[k * dimensions + d], 0);
+    const sin = Math.sin(phase), cos = Math.cos(phase), sines = k * outputs, cosines = (frequencies + k) * outputs;
+    for (let o = 0; o < outputs; o++) {
+      const s = map.weight[sines + o], c = map.weight[cosines + o];
+      map.weight[sines + o] = cos * s - sin * c;
+      map.weight[cosines + o] = sin * s + cos * c;
+    }
+  }
+}
+
 /** A program for a style of each layer; `off`: parts of the encoding left out; `pairs`: how many add their colours. */
 function fillStyles(model, styles, { off = [], pairs = Infinity } = {}) {
   const layers = model.layers.map((options, i) => {
@@ -89,6 +104,7 @@ function fillStyles(model, styles, { off = [], pairs = Infinity } = {}) {
       const style = affine(styles[0], model.tensor("style.weight"), null, options.outputs);
       for (let o = 0; o < options.outputs; o++) map.bias[o] += style[o];
     }
+    if (i === 0 && model.tensor("shift.weight")) moveWaves(model, map, styles[0]);
     if (i === 0) withoutParts(model, map, off);
     return { ...(model.activation === "sinrelu" ? evenFirst(map) : map), noise: options.noise };
   });
