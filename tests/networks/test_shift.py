@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from variants import SHIFT, build
 
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.encoding import FourierFeatures
-from networks.variants import SHIFT, build
 
 TOLERANCE = {"rtol": 0.0, "atol": 2e-5}  # float32, pictures of about 1
 CASES: dict[str, dict[str, Any]] = {
