@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-all lint format bench bench-full clean
+.PHONY: help setup quickstart test test-long test-all lint format bench bench-full clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,11 +32,16 @@ quickstart: setup  ## train CIPS on satellite pictures for under 8 minutes on tw
 	@test ! -e $(RUNS)/quickstart/explorer.html || \
 	  echo "Open $(RUNS)/quickstart/explorer.html in a browser: zoom into a picture, drag beyond its frame, walk from seed to seed."
 
-test: setup  ## the test suite (no network, 20 to 35 minutes on two cores, by their kind)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-test-all: setup  ## the test suite with the long tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: setup  ## the test suite but for the longest tests (no network, minutes)
+	$(PYTEST) -m "not slow and not long" $(ARGS)
+
+test-long: setup  ## the longest tests (tests/long_tests.txt; another half hour)
+	$(PYTEST) -m "long and not slow" $(ARGS)
+
+test-all: setup  ## all tests, those marked slow too
+	$(PYTEST) $(ARGS)
 
 lint: setup  ## ruff (style, imports, bugs) and mypy (types)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import pytest
 
 import home
 from forked import Python
+from longest import listed
 
 home.move_in()
 
@@ -22,6 +23,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so POSIX shells start w
 
 # Of the one server that forks processes which call a function (start_method="forkserver").
 multiprocessing.set_forkserver_preload(["cips_lab.launch.run", "cips_lab.metrics.evaluator"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of tests/long_tests.txt are marked `long`."""
+    names = listed()
+    for item in items:
+        if item.nodeid.partition("[")[0] in names:
+            item.add_marker("long")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
