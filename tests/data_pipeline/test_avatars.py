@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cips_lab.data import avatars
 from cips_lab.data.avatars import (
@@ -115,6 +116,27 @@ def test_the_data_module(tmp_path: Path) -> None:
     assert finer is not None
     assert finer[0].shape == (3, 32, 32)
     assert data.finer(512) is None
+
+
+@pytest.mark.usefixtures("few")
+def test_few_faces_to_train_on(tmp_path: Path) -> None:
+    everything = AvatarsDataModule(16, cache=str(tmp_path), classes_by="hair")
+    few = AvatarsDataModule(16, cache=str(tmp_path), classes_by="hair", count=7)
+    for data in (everything, few):
+        data.setup()
+    assert (few.describe()["count"], everything.describe()["count"]) == (7, 12)
+    assert all(torch.equal(few.train_dataset[i], everything.train_dataset[i]) for i in range(7))
+    seen = torch.cat([batch for batch, _ in zip(few.train_loader(batch_size=7, seed=0), range(3), strict=False)])
+    assert len(torch.unique(seen.flatten(1), dim=0)) == 7
+    known, all_known = few.classes(), everything.classes()
+    assert known is not None
+    assert all_known is not None
+    assert [known.names[i] for i in known.of] == [all_known.names[i] for i in all_known.of][:7]
+    assert few.test_dataset is not None
+    assert len(few.test_dataset) == 5  # held-out faces stay as many as they are
+    for count in (0, 13):
+        with pytest.raises(UserError, match=f"data.count={count}: must be from 1 to 12"):
+            AvatarsDataModule(16, count=count)
 
 
 def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -218,7 +218,8 @@ class AvatarsDataModule(PreparedDataModule):
     """Aligned cartoon faces, and held-out ones of other seeds; see `cips_lab.data.avatars`.
 
     `resolution`: a power of two in [8, 256]. `cache`: folder for the faces, None for `$CIPS_LAB_CACHE` or
-    `~/.cache/cips_lab`. `classes_by`: what a face's class is, one of `avatars.PARTS`; None: faces have none.
+    `~/.cache/cips_lab`. `classes_by`: what a face's class is, one of `avatars.PARTS`; None: faces have none. `count`:
+    the training set is the first so many faces; None: all.
     """
 
     choice = "avatars"
@@ -230,8 +231,13 @@ class AvatarsDataModule(PreparedDataModule):
         num_workers: int | None = 0,
         cache: str | None = None,
         classes_by: str | None = None,
+        count: int | None = None,
     ) -> None:
         super().__init__("avatars", resolution, flip, num_workers, cache)
+        most = avatars.COUNTS["train"]
+        if count is not None and not 1 <= count <= most:
+            raise UserError(f"data.count={count}: must be from 1 to {most}, or null for all")
+        self.count = count
         avatars.check_face_resolution(resolution)
         if classes_by is not None and classes_by not in avatars.PARTS:
             raise UserError(f"data.classes_by={classes_by}: must be one of {', '.join(avatars.PARTS)}, or null")
@@ -243,12 +249,16 @@ class AvatarsDataModule(PreparedDataModule):
 
     def load(self, split: Literal["train", "test"]) -> np.ndarray:
         """Faces, drawn in minutes."""
-        return avatars.load_faces(self.side, split, self.cache)
+        return avatars.load_faces(self.side, split, self.cache)[: self._taken(split)]
+
+    def _taken(self, split: Split) -> int | None:
+        return self.count if split == "train" else None
 
     def classes(self, split: Split = "train") -> Classes | None:
         if self.classes_by is None:
             return None
-        worn = [face[self.classes_by] for face in avatars.labels(self.side, split, self.cache)]
+        faces = avatars.labels(self.side, split, self.cache)[: self._taken(split)]
+        worn = [face[self.classes_by] for face in faces]
         names = tuple(sorted(set(worn)))
         return Classes(names, np.array([names.index(one) for one in worn], dtype=np.int64))
 

@@ -63,6 +63,7 @@ TABLE = (
     Option("data.map", RESULT),
     Option("data.span", RESULT),
     Option("data.classes_by", RESULT),
+    Option("data.count", RESULT),
     Option("data.unreadable", COURSE, "another picture in the place of one that cannot be decoded"),
     Option("data.test_path", MEASUREMENT, "held-out pictures give the floor alone"),
     Option("data.name", NOTHING),
@@ -128,7 +129,7 @@ BEFORE_OF: dict[str, Flat] = {
         "generator.classes": 0,
     },
     "cips_lab.networks.stylegan2.StyleGAN2Generator": {"generator.classes": 0},
-    "cips_lab.data.datamodule.AvatarsDataModule": {"data.classes_by": None},
+    "cips_lab.data.datamodule.AvatarsDataModule": {"data.classes_by": None, "data.count": None},
     "cips_lab.data.datamodule.BlueMarbleDataModule": {"data.map": "blue_marble", "data.span": None},
 }
 # Of the data, what is not the set of real pictures that a generator is compared with.
