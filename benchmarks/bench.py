@@ -330,11 +330,11 @@ def discriminator(repeats: int) -> list[Row]:
 
 
 def iteration(repeats: int) -> list[Row]:
-    """Whole iterations, R1 averaged in: at the paper's width, and quickstart's."""
+    """Whole iterations, R1 averaged in: at the paper's width, and the small one of the quickstart before its recipe."""
     rows = []
     for name, experiment, overrides in (
         ("ffhq_256 at 64, batch 4", "ffhq_256", ["resolution=64", "batch_size=4"]),
-        ("quickstart", "quickstart", []),
+        ("quickstart_plain", "quickstart_plain", []),
     ):
         setups = {
             f"{side} {phase}": partial(iteration_part, experiment, overrides, phase, side == "plain")
@@ -361,13 +361,13 @@ def iteration(repeats: int) -> list[Row]:
 
 
 def precision(repeats: int) -> list[Row]:
-    """The quickstart's iteration without R1 in bfloat16, beside float32: which network is faster with it, here."""
-    part = partial(iteration_part, "quickstart", [], "main", False)
+    """A small CIPS's iteration without R1 in bfloat16, beside float32: which network is faster with it, here."""
+    part = partial(iteration_part, "quickstart_plain", [], "main", False)
     setups = {name: partial(part, name) for name in get_args(Networks)}
     seconds = timed({"float32": part, **setups}, {}, max(2, repeats))
     return [
         {
-            "row": f"quickstart, bf16-mixed, mixed={name}",
+            "row": f"quickstart_plain, bf16-mixed, mixed={name}",
             "seconds": seconds[name],
             "reference_seconds": seconds["float32"],
             "speedup": seconds["float32"] / seconds[name],
