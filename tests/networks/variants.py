@@ -46,8 +46,6 @@ CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "unmodulated+noise": ("cips", {"modulation": False, "noise": True}),
     "sinrelu": ("cips", {"activation": "sinrelu"}),
     "shift+noise": ("cips", {**SHIFT, "noise": True}),
-    "shift_unmodulated": ("cips_ne", {**SHIFT, "modulation": False}),
-    "shift_cylinder": ("cips", {**SHIFT, "surface": "cylinder", "turns": 3}),
     "slow_table": ("cips", {"embedding": {"features": 16, "std": 0.5, "lr_multiplier": 0.1}}),
     "rectangle+noise": ("cips", {"resolution": [24, 16], "noise": True}),
     "cylinder+noise": ("cips", {"surface": "cylinder", "turns": 3, "noise": True}),
