@@ -29,7 +29,7 @@ FLOOR = {f"floor/{FD}": 10.0, "floor/kid": 0.01, "floor/precision": 0.7, "floor/
 def composed(*overrides: str) -> dict[str, Any]:
     """config.yaml of a run."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", ["experiment=quickstart", "name=test", "trainer=cpu", *overrides])
+        config = compose("train", ["experiment=quickstart_plain", "name=test", "trainer=cpu", *overrides])
         resolved = OmegaConf.to_container(config, resolve=True)
         assert isinstance(resolved, dict)
         return {str(key): value for key, value in resolved.items()}
