@@ -319,7 +319,7 @@ def test_notes_say_what_a_reader_must_know(tmp_path: Path) -> None:
 def test_costs_are_those_of_the_plan(jobs: list[Job]) -> None:
     found = costs_of(jobs[0])
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        options = ["experiment=quickstart", "plan.peak_flops=1", "plan.device_memory_gb=1", "trainer=cpu"]
+        options = ["experiment=quickstart_plain", "plan.peak_flops=1", "plan.device_memory_gb=1", "trainer=cpu"]
         plan = make_plan(compose("plan", [*options, "name=x"]))
     assert not isinstance(found, str)
     assert plan.tiled is not None
