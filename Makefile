@@ -37,7 +37,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workste
 test: setup  ## the test suite but for the longest tests (no network, minutes)
 	$(PYTEST) -m "not slow and not long" $(ARGS)
 
-test-long: setup  ## the longest tests (tests/long_tests.txt; another half hour)
+test-long: setup  ## the longest tests (tests/long_tests.txt)
 	$(PYTEST) -m "long and not slow" $(ARGS)
 
 test-all: setup  ## all tests, those marked slow too

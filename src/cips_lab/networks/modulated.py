@@ -75,16 +75,12 @@ class Affine(NamedTuple):
 
 
 def turn_pairs(x: Tensor, phase: Tensor) -> Tensor:
-    """An encoding [P, 2 F + rest] or [B, P, ...] with the phases of its pairs [B, P, F] moved on."""
-    sines, cosines, rest = of_pairs(x.expand(*phase.shape[:-1], -1), phase.shape[-1], dim=-1)
+    """An encoding [..., 2 F + rest] with the phases of its F pairs of waves moved on by `phase` [..., F]; broadcast."""
+    frequencies = phase.shape[-1]
+    x = x.expand(*torch.broadcast_shapes(x.shape[:-1], phase.shape[:-1]), -1)
+    sines, cosines, rest = x.split([frequencies, frequencies, x.shape[-1] - 2 * frequencies], -1)
     sin, cos = phase.sin(), phase.cos()
     return torch.cat([cos * sines + sin * cosines, cos * cosines - sin * sines, rest], dim=-1)
-
-
-def of_pairs(x: Tensor, frequencies: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What belongs to sines, to cosines, and to the rest of the encoding."""
-    sines, cosines, rest = x.split([frequencies, frequencies, x.shape[dim] - 2 * frequencies], dim)
-    return sines, cosines, rest
 
 
 class ModulatedLinear(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cips_lab.networks.encoding import FourierFeatures
 from cips_lab.networks.equalized import EqualizedLinear
-from cips_lab.networks.modulated import Layer, of_pairs
+from cips_lab.networks.modulated import Layer, turn_pairs
 
 
 class StyleShift(nn.Module):
@@ -50,9 +50,6 @@ class StyleShift(nn.Module):
             phase = self.affine(w.float()) @ frequencies.float().t()  # [B, F] or [B, P, F]
             if w.dim() == 3:
                 return first._replace(affine=first.affine._replace(phase=phase))
-            weight = first.affine.weight.expand(len(w), -1, -1)
-            sines, cosines, rest = of_pairs(weight, phase.shape[-1], dim=1)
-            sin, cos = phase.sin()[..., None], phase.cos()[..., None]
-            # s sin(theta + phi) + c cos(theta + phi), sorted by sin(theta) and cos(theta)
-            turned = torch.cat([cos * sines - sin * cosines, sin * sines + cos * cosines, rest], dim=1)
+            # s sin(theta + phi) + c cos(theta + phi), sorted by sin(theta) and cos(theta): the pair (s, c) turns back.
+            turned = turn_pairs(first.affine.weight.mT, -phase[:, None]).mT.contiguous()
             return first._replace(affine=first.affine._replace(weight=turned))
