@@ -1,5 +1,6 @@
 """Arrays of pictures that are made once and kept in the cache between runs."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replacing
+
+log = logging.getLogger(__name__)
 
 
 def prepared(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -18,6 +21,7 @@ def prepared(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
         UserError: the cache cannot be written, or the file is damaged.
     """
     if not path.exists():
+        log.info("Making %s, once: it is kept for later runs", path)  # a log file shows no progress bar
         array = make()
         try:
             with replacing(path) as partial:
