@@ -218,6 +218,10 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
         if g.period is not None:  # on a circle as long as the turn
             angle, radius = 2 * math.pi * place[0] / g.period, g.period / (2 * math.pi)
             place = torch.stack([radius * angle.cos(), radius * angle.sin(), place[1]])
+        if g.rotation is not None:
+            angle = float(p(g.rotation.affine.weight) @ w.double() / math.sqrt(len(w)) + p(g.rotation.affine.bias))
+            x, y = place
+            place = torch.stack([x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)])
         if g.shift is not None:
             place = place + p(g.shift.affine.weight) @ w.double() / math.sqrt(len(w)) + p(g.shift.affine.bias)
         theta = p(g.encoding.fourier.weight) @ place + p(g.encoding.fourier.bias)

@@ -35,6 +35,7 @@ VARIANTS = tuple(sorted(path.stem for path in (conf_folder() / "generator").glob
 CIPS_VARIANTS = tuple(name for name in VARIANTS if composed(name)["_target_"].endswith(".CIPSGenerator"))
 
 SHIFT: dict[str, Any] = {"fourier": {"features": 16, "waves": "pairs"}, "shift": 1.0}
+ROTATION: dict[str, Any] = {"fourier": SHIFT["fourier"], "rotation": 1.0}
 # (variant, options) pairs for parametrised tests. Beside the paper's variants with and without noise: the options that
 # no variant sets, and official widths at a resolution where they do change, so that residual blocks need a projection.
 CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,6 +47,8 @@ CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "unmodulated+noise": ("cips", {"modulation": False, "noise": True}),
     "sinrelu": ("cips", {"activation": "sinrelu"}),
     "shift+noise": ("cips", {**SHIFT, "noise": True}),
+    "rotation": ("cips", ROTATION),
+    "rotation+shift": ("cips_base", {**SHIFT, **ROTATION}),
     "slow_table": ("cips", {"embedding": {"features": 16, "std": 0.5, "lr_multiplier": 0.1}}),
     "rectangle+noise": ("cips", {"resolution": [24, 16], "noise": True}),
     "cylinder+noise": ("cips", {"surface": "cylinder", "turns": 3, "noise": True}),

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from cips_lab.networks.cips import CIPSGenerator, PixelProgram
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.modulated import Layer, run_layer
+from cips_lab.networks.program import PixelProgram
 
 KINKED = ("lrelu", "sinrelu")  # activations that are linear on either side of 0
 
@@ -32,7 +33,7 @@ def signs_of(generator: CIPSGenerator, w: Tensor, coords: Tensor) -> list[Tensor
         found.append(y.reshape(-1, y.shape[-1])[:, :kinked] > 0)
         return y
 
-    x = run(program.first, generator.encoding(coords))
+    x = run(program.first.at(coords), generator.encoding(coords))
     for block in program.blocks:
         y = run(block.second, run(block.first, x))
         if generator.residual:

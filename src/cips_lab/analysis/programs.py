@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from cips_lab.networks.cips import CIPSGenerator, PixelProgram
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.program import PixelProgram
 
 AT_ONCE = 2**18  # pixels of all samples that are computed together
 

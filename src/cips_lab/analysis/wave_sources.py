@@ -10,9 +10,10 @@ from cips_lab.analysis.cuts import KINKED, cuts_of, turnover
 from cips_lab.analysis.encodings import parts_of
 from cips_lab.analysis.programs import terms_of
 from cips_lab.metrics.waves import Waves, amplitudes_at, block_side
-from cips_lab.networks.cips import CIPSGenerator, PixelProgram
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.encoding import gaussian_filter
+from cips_lab.networks.program import PixelProgram
 
 GAIN = 0.1  # what is left of a wave that passes straight through the low-pass
 ALL = "all inputs"

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cips_lab.networks.cips import CIPSGenerator, PixelProgram
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.encoding import CoordinateEmbedding, FourierFeatures
+from cips_lab.networks.program import PixelProgram
 
 LAST_SEED = 2**32 - 1  # of the page's Mersenne twister
 FRACTIONS = ("walk", "psi")  # the others are whole numbers

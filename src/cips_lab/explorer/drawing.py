@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cips_lab.explorer.choices import Choices, program_of
-from cips_lab.networks.cips import CIPSGenerator, PixelProgram
+from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.program import PixelProgram
 from cips_lab.render.pictures import quantize
 
 MOST_PIXELS = 8192  # of a request; also its most columns, and rows

@@ -96,6 +96,8 @@ def _described(generator: CIPSGenerator, block: _Block) -> dict[str, Any]:
     layers, pairs = [_add_layer(block, "layer.0", generator.first)], []
     if generator.shift is not None:
         _add_linear(block, "shift", generator.shift.affine, single=True)
+    if generator.rotation is not None:
+        _add_linear(block, "rotation", generator.rotation.affine, single=True)
     if generator.style_input is not None:
         _add_linear(block, "style", generator.style_input, generator.first.bias_gain)
     for i, pair in enumerate(generator.blocks):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,10 @@ from cips_lab.networks.encoding import (
 from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.generator import Generator
 from cips_lab.networks.mapping import MappingNetwork
-from cips_lab.networks.modulated import Activation, Affine, Layer, ModulatedLinear, PixelLayer, run_layer
+from cips_lab.networks.modulated import Activation, Layer, ModulatedLinear, PixelLayer, run_layer
 from cips_lab.networks.noise import pixel_keys
+from cips_lab.networks.program import Block, PixelProgram
+from cips_lab.networks.rotation import StyleRotation
 from cips_lab.networks.shift import StyleShift
 from cips_lab.networks.size import check_native, halvings, sides, size_of
 from cips_lab.networks.styles import check_styles, styles_of_layers, styles_of_picture
@@ -43,22 +45,6 @@ class PixelBlock(nn.Module):
         self.skip = (
             EqualizedLinear(in_features, out_features, bias=False) if residual and in_features != out_features else None
         )
-
-
-class Block(NamedTuple):
-    """A pair of layers for known styles."""
-
-    first: Layer
-    second: Layer
-    skip: Tensor | None  # [in, out] of the residual connection, where widths differ
-    rgb: Affine | None  # where an RGB image is read after the pair
-
-
-class PixelProgram(NamedTuple):
-    """The generator with its styles filled in: all that is left is a plain MLP over pixels."""
-
-    first: Layer
-    blocks: list[Block]
 
 
 CHOICES = {
@@ -99,6 +85,7 @@ class CIPSGenerator(Generator):
         noise: learned per-pixel noise in every layer (released code); its values depend on pixel and seed only.
         shift: how far, in half frames, a style moves the Fourier features' waves at first; None: never (see
             `StyleShift`; the paper's are where they are in every picture).
+        rotation: how far, in radians, a style rotates them at first; None: never (see `StyleRotation`).
         embedding_lookup: ``aligned`` or ``official`` (see `CoordinateEmbedding`).
         surface: ``plane``, or ``cylinder``: x goes around, and what the generator makes has no seam.
         turns: frames of a whole turn of the cylinder; at 6, a frame sees 60 degrees.
@@ -128,6 +115,7 @@ class CIPSGenerator(Generator):
         modulation: bool = True,
         noise: bool = False,
         shift: float | None = None,
+        rotation: float | None = None,
         embedding_lookup: Lookup = "aligned",
         surface: SurfaceName = "plane",
         turns: int = 6,
@@ -138,14 +126,13 @@ class CIPSGenerator(Generator):
         check_native(resolution)
         check_choices(widths=widths, output=output, blocks=blocks, embedding_lookup=embedding_lookup)
         self.resolution = size_of(*sides(resolution))
-        self.z_dim = z_dim
-        self.w_dim = w_dim
-        self.mixing_probability = mixing_probability
+        self.z_dim, self.w_dim, self.mixing_probability = z_dim, w_dim, mixing_probability
         self.curved = surface_of(surface, turns)
         self.surface, self.period = self.curved.name, self.curved.period
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_lr_multiplier, classes=classes)
         self.encoding = positional_encoding(resolution, width, fourier, embedding, embedding_lookup, self.curved)
         self.shift = None if shift is None else StyleShift(self.encoding.fourier, w_dim, shift)
+        self.rotation = None if rotation is None else StyleRotation(self.encoding.fourier, w_dim, rotation)
 
         pairs = halvings(resolution) + 1  # log2(R) - 1
         self.num_layers = 1 + 2 * pairs  # an RGB image is read with the style of the layer before it
@@ -182,8 +169,9 @@ class CIPSGenerator(Generator):
         """
         styles = styles_of_layers(w, self.num_layers)
         first = self.first.specialise(styles[0])
-        if self.shift is not None:
-            first = self.shift(first, styles[0], self.encoding.get_parameter("fourier.weight"))
+        for motion in (self.shift, self.rotation):
+            if motion is not None:
+                first = motion(first, styles[0], self.encoding.get_parameter("fourier.weight"))
         if self.style_input is not None:
             style = self.style_input(styles[0]) * self.first.bias_gain
             bias = first.affine.bias + (style[:, None, :] if style.dim() == 2 else style)
@@ -222,7 +210,7 @@ class CIPSGenerator(Generator):
         def layer(specialised: Layer, x: Tensor, index: int) -> Tensor:
             return run_layer(specialised, x, self.activation, keys, noise_seed, index)
 
-        x = layer(program.first, encoding, 0)
+        x = layer(program.first.at(coords), encoding, 0)
         rgb: Tensor | None = None
         for i, block in enumerate(program.blocks):
             y = layer(block.second, layer(block.first, x, 2 * i + 1), 2 * i + 2)

@@ -27,6 +27,23 @@ GAINS: dict[str, tuple[float, float]] = {
 SILU_GAIN = 1.6765  # 1 / sqrt(E[silu(x)^2]) for a standard normal x: the variance of activations stays 1
 
 
+class Rotation(NamedTuple):
+    """Rotations of B styles, and what they rotate.
+
+    linear: A(w) - I, [B, 1, 2, 2]; [B, P, 2, 2] of styles by pixel.
+    frequencies: B, [F, 2].
+    """
+
+    linear: Tensor
+    frequencies: Tensor
+
+    def phase(self, coords: Tensor) -> Tensor:
+        """phi(x), by how much each pair of waves turns at coordinates [P, 2] or [B, P, 2]: [B, P, F], float32."""
+        with torch.autocast(coords.device.type, enabled=False):
+            moved = (self.linear * coords.float()[..., None, :]).sum(-1)  # (A - I) x, [B, P, 2]
+            return moved @ self.frequencies.t()
+
+
 class Affine(NamedTuple):
     """A layer for known styles: x @ weight + bias, or, style by pixel, ((x * scale_in) @ weight) * scale_out + bias.
 
@@ -34,7 +51,8 @@ class Affine(NamedTuple):
     bias: [out] or [B, 1, out]; [B, P, out] where the style enters through it and differs from pixel to pixel.
     scale_in, scale_out: [B, P, in] and [B, P, out] for styles that differ from pixel to pixel; then the activations are
         modulated instead of the weight, which is the same product. scale_out is None without demodulation.
-    phase: [B, P, F]: of the encoding's F pairs of waves, where a style by pixel moves them (`shift.StyleShift`).
+    phase: [B, P, F]: by how much the encoding's F pairs of waves turn, where that differs from pixel to pixel.
+    rotation: of the encoding's waves, before it is known for which pixels (see `at`).
     """
 
     weight: Tensor
@@ -42,6 +60,14 @@ class Affine(NamedTuple):
     scale_in: Tensor | None = None
     scale_out: Tensor | None = None
     phase: Tensor | None = None
+    rotation: Rotation | None = None
+
+    def at(self, coords: Tensor) -> "Affine":
+        """The same for pixels at [P, 2] or [B, P, 2], where a style rotates the waves."""
+        if self.rotation is None:
+            return self
+        phase = self.rotation.phase(coords)
+        return self._replace(phase=phase if self.phase is None else phase + self.phase, rotation=None)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[P, in] or [B, P, in] -> [B, P, out] (or [P, out] where nothing has a batch); a tensor of its own."""
@@ -141,6 +167,10 @@ class Layer(NamedTuple):
 
     affine: Affine
     noise_strength: Tensor | None
+
+    def at(self, coords: Tensor) -> "Layer":
+        """A first layer for pixels at these coordinates, see `Affine.at`."""
+        return self._replace(affine=self.affine.at(coords))
 
 
 class PixelLayer(nn.Module):

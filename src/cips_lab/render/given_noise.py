@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from cips_lab.networks.cips import CIPSGenerator, PixelProgram
+from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.coordinates import image_grid
 from cips_lab.networks.modulated import Layer
 from cips_lab.networks.noise import pixel_keys, pixel_noise
+from cips_lab.networks.program import PixelProgram
 from cips_lab.networks.tiling import Tensors, Tile, choose_tile, synthesize_tiled
 
 

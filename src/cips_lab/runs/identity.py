@@ -126,6 +126,7 @@ BEFORE_OF: dict[str, Flat] = {
         "generator.turns": 6,
         "generator.mixing_probability": 0.0,
         "generator.shift": None,
+        "generator.rotation": None,
         "generator.classes": 0,
     },
     "cips_lab.networks.stylegan2.StyleGAN2Generator": {"generator.classes": 0},

@@ -64,7 +64,14 @@ function axisOf(model, places, vertical) {
 /** Axes of tiles. Tiles above each other have the same columns, so that the last ones are kept. */
 class Axes {
   constructor(model, kept = 96) {
-    Object.assign(this, { model, kept, known: new Map() });
+    Object.assign(this, { model, kept, known: new Map(), own: model.fourier });
+  }
+
+  /** Take the waves as a program's style has rotated them, see `rotatedWaves`. */
+  use({ frequencies }) {
+    if (!frequencies) return;
+    this.model = { ...this.model, fourier: { ...this.own, weight: frequencies } };
+    this.known.clear();
   }
 
   /** What `Runner` and the shaders need of a tile's columns (xs) and rows (ys), float64 coordinates. */

@@ -58,6 +58,7 @@ class GpuEngine {
 
   /** All weights into one buffer, and a list of dispatches that use them. */
   setProgram(program) {
+    this.known.use(program);
     const { embedding, fourier } = this.model.grid, chunks = [];
     let length = 0;
     const place = (values) => {

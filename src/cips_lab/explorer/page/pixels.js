@@ -19,6 +19,7 @@ class Runner {
     this.model = model;
     this.axes = axes;
     this.program = program;
+    axes.use(program);
     const maps = [...program.layers, ...program.pairs.flatMap((pair) => [pair.skip, pair.rgb])].filter(Boolean);
     let bytes = 16;
     const place = (floats) => {

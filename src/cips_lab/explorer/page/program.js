@@ -95,6 +95,18 @@ function moveWaves(model, map, w) {
   }
 }
 
+/** The waves' frequencies where a style rotates them, as `fourier.weight`; null where none does (networks/rotation.py). */
+function rotatedWaves(model, w) {
+  if (!model.tensor("rotation.weight")) return null;
+  const [angle] = affine(w, model.tensor("rotation.weight"), model.tensor("rotation.bias"), 1);
+  const sin = Math.sin(angle), cos = Math.cos(angle), { weight } = model.grid.fourier, rotated = new Float64Array(weight.length);
+  for (let k = 0; k < weight.length; k += 2) {
+    rotated[k] = weight[k] * cos + weight[k + 1] * sin;
+    rotated[k + 1] = weight[k + 1] * cos - weight[k] * sin;
+  }
+  return rotated;
+}
+
 /** A program for a style of each layer; `off`: parts of the encoding left out; `pairs`: how many add their colours. */
 function fillStyles(model, styles, { off = [], pairs = Infinity } = {}) {
   const layers = model.layers.map((options, i) => {
@@ -112,6 +124,7 @@ function fillStyles(model, styles, { off = [], pairs = Infinity } = {}) {
   return {
     activation: model.activation,
     residual: model.residual,
+    frequencies: rotatedWaves(model, styles[0]),
     layers,
     pairs: model.pairs.map(({ skip, rgb }, i) => {
       const inputs = model.layers[2 * i + 1].inputs, outputs = model.layers[2 * i + 2].outputs;
