@@ -56,6 +56,20 @@ def test_zeroing_a_part_is_deleting_its_columns_of_the_modulated_weight(
         assert larger.max() < 0.99
 
 
+@pytest.mark.parametrize("part", [EMBEDDING, FOURIER])
+@pytest.mark.parametrize("motion", [{"shift": 1.0}, {"rotation": 1.0}, {"shift": 1.0, "rotation": 1.0}])
+def test_parts_are_zeroed_where_styles_move_the_waves(part: str, motion: dict[str, float]) -> None:
+    """The same: rows of the first layer's matrix, which no motion mixes with those of the other part."""
+    generator = subject("cips_base", fourier={"features": 16, "waves": "pairs"}, **motion).pixelwise
+    w = generator.mapping(torch.randn(2, generator.z_dim, generator=torch.Generator().manual_seed(0)))
+    program, coords = generator.program(w), generator.native_coords
+    weight = program.first.affine.weight * without(generator, part)[:, None]
+    cut = program._replace(first=program.first._replace(affine=program.first.affine._replace(weight=weight)))
+    drawn = generator.run(cut, generator.encoding(coords), coords)
+    found = zeroed(generator, part).synthesize_native(w)
+    torch.testing.assert_close(found.flatten(2), drawn, atol=1e-5, rtol=1e-5)
+
+
 def without(generator: CIPSGenerator, part: str) -> torch.Tensor:
     """Whether each input feature of the first layer belongs to another part, bool [features]."""
     return torch.cat([torch.full((own.features,), name != part) for name, own in parts_of(generator.encoding).items()])

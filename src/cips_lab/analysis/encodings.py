@@ -92,4 +92,6 @@ def zeroed(generator: CIPSGenerator, part: str) -> CIPSGenerator:
     own = parts_of(copied.encoding)[part]
     (name,) = (name for name, module in copied.encoding.named_children() if module is own)
     copied.encoding.add_module(name, Nothing(own.features).to(copied.native_coords.device))
+    if part == FOURIER:
+        copied.shift = copied.rotation = None  # styles have no waves to move
     return copied
