@@ -60,6 +60,25 @@ def test_without_a_table_the_whole_picture_moves() -> None:
 
 
 @torch.no_grad()
+def test_without_wave_modulation_styles_move_the_waves_and_weigh_none() -> None:
+    """Two styles differ, as far as the first layer, in the place alone: one's waves moved by the other's lead."""
+    generator, _ = moving(embedding=None, wave_modulation=False)
+    assert generator.shift is not None
+    w, coords = torch.randn(2, 12), torch.rand(50, 2) * 2 - 1
+    first, second = (generator.program(style[None]).first.affine for style in w)
+    ours, theirs = generator.shift.affine(w)
+    encoding = generator.encoding(coords)
+    torch.testing.assert_close(second(encoding), first(generator.encoding(coords + theirs - ours)), **TOLERANCE)
+    assert (second(encoding) - first(encoding)).abs().max() > 0.1
+    modulated, _ = moving(embedding=None)
+    first, second = (modulated.program(style[None]).first.affine for style in w)
+    assert modulated.shift is not None
+    ours, theirs = modulated.shift.affine(w)
+    moved = first(modulated.encoding(coords + theirs - ours))
+    assert (second(modulated.encoding(coords)) - moved).abs().max() > 0.1
+
+
+@torch.no_grad()
 def test_std_is_that_of_the_first_shifts() -> None:
     torch.manual_seed(0)
     shift = CIPSGenerator(16, 8, 8, 512, 1, fourier={"features": 8, "waves": "pairs"}, shift=0.5).shift

@@ -49,6 +49,7 @@ CIPS_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "shift+noise": ("cips", {**SHIFT, "noise": True}),
     "rotation": ("cips", ROTATION),
     "rotation+shift": ("cips_base", {**SHIFT, **ROTATION}),
+    "fixed_waves+noise": ("cips_base", {**SHIFT, "wave_modulation": False, "noise": True}),
     "slow_table": ("cips", {"embedding": {"features": 16, "std": 0.5, "lr_multiplier": 0.1}}),
     "rectangle+noise": ("cips", {"resolution": [24, 16], "noise": True}),
     "cylinder+noise": ("cips", {"surface": "cylinder", "turns": 3, "noise": True}),

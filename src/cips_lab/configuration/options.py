@@ -82,6 +82,7 @@ MODEL: Options = {
     "model.fourier_scale": POSITIVE,
     "model.fourier_waves": one_of("sine", "pairs"),
     "model.shift": NOT_NEGATIVE.or_null("waves that no style moves"),
+    "model.wave_modulation": FLAG,
     "model.rotation": NOT_NEGATIVE.or_null("waves that no style rotates"),
     "model.embedding_features": COUNT.or_null("as many as the generator is wide"),
     "model.embedding_std": NOT_NEGATIVE,

@@ -85,6 +85,7 @@ class CIPSGenerator(Generator):
         noise: learned per-pixel noise in every layer (released code); its values depend on pixel and seed only.
         shift: how far, in half frames, a style moves the Fourier features' waves at first; None: never (see
             `StyleShift`; the paper's are where they are in every picture).
+        wave_modulation: False leaves the first layer's weights alone: styles make no wave stronger than others.
         rotation: how far, in radians, a style rotates them at first; None: never (see `StyleRotation`).
         embedding_lookup: ``aligned`` or ``official`` (see `CoordinateEmbedding`).
         surface: ``plane``, or ``cylinder``: x goes around, and what the generator makes has no seam.
@@ -116,6 +117,7 @@ class CIPSGenerator(Generator):
         noise: bool = False,
         shift: float | None = None,
         rotation: float | None = None,
+        wave_modulation: bool = True,
         embedding_lookup: Lookup = "aligned",
         surface: SurfaceName = "plane",
         turns: int = 6,
@@ -139,7 +141,7 @@ class CIPSGenerator(Generator):
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
 
         layer = partial(PixelLayer, w_dim=w_dim, activation=activation, modulated=modulation, noise=noise)
-        self.first = layer(self.encoding.features, sizes[0])
+        self.first = layer(self.encoding.features, sizes[0], modulated=modulation and wave_modulation)
         # Without modulation, "style concatenated to the encoding" is one more linear map into the first layer.
         self.style_input = None if modulation else EqualizedLinear(w_dim, sizes[0], bias=False)
         inputs = sizes[:1] + sizes[:-1]

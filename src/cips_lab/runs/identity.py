@@ -127,6 +127,7 @@ BEFORE_OF: dict[str, Flat] = {
         "generator.mixing_probability": 0.0,
         "generator.shift": None,
         "generator.rotation": None,
+        "generator.wave_modulation": True,
         "generator.classes": 0,
     },
     "cips_lab.networks.stylegan2.StyleGAN2Generator": {"generator.classes": 0},

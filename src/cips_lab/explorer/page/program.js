@@ -129,7 +129,7 @@ function fillStyles(model, styles, { off = [], pairs = Infinity } = {}) {
     pairs: model.pairs.map(({ skip, rgb }, i) => {
       const inputs = model.layers[2 * i + 1].inputs, outputs = model.layers[2 * i + 2].outputs;
       const shown = rgb && (i < pairs || (i === last && !model.pairs[0].rgb));
-      const options = { inputs: outputs, outputs: 3, modulated: model.layers[0].modulated, gain: 1 };
+      const options = { inputs: outputs, outputs: 3, modulated: model.layers[1].modulated, gain: 1 };
       return {
         skip: skip ? { inputs, outputs, weight: model.tensor(`skip.${i}.weight`), bias: null } : null,
         rgb: shown ? modulate(model, `rgb.${i}`, options, styles[2 * i + 2], false) : null,
