@@ -195,6 +195,8 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
             weight = weight * style[None, :]
             if demodulate:
                 weight = weight / (weight.square().sum(1, keepdim=True) + 1e-8).sqrt()
+        elif linear.normalised:
+            weight = weight / (weight.square().sum(1, keepdim=True) + 1e-8).sqrt()
         return weight @ x
 
     def layer(module: Any, x: Tensor, index: int, extra: Tensor | float = 0.0) -> Tensor:

@@ -139,7 +139,7 @@ def _add_linear(block: _Block, name: str, linear: EqualizedLinear, gain: float =
 
 def _add_modulated(block: _Block, name: str, linear: ModulatedLinear, bias_gain: float) -> None:
     """[in, out] before modulation, [out], and the affine map of the style where there is one."""
-    block.add(f"{name}.weight", (linear.weight * linear.scale).t())
+    block.add(f"{name}.weight", linear.unstyled())
     block.add(f"{name}.bias", linear.bias * bias_gain)
     if linear.affine is not None:
         _add_linear(block, f"{name}.affine", linear.affine)

@@ -141,13 +141,13 @@ class CIPSGenerator(Generator):
         sizes = [width] * pairs if widths == "constant" else official_widths(width, pairs, blocks)
 
         layer = partial(PixelLayer, w_dim=w_dim, activation=activation, modulated=modulation, noise=noise)
-        self.first = layer(self.encoding.features, sizes[0], modulated=modulation and wave_modulation)
+        fixed = not wave_modulation
+        self.first = layer(self.encoding.features, sizes[0], modulated=modulation and not fixed, normalised=fixed)
         # Without modulation, "style concatenated to the encoding" is one more linear map into the first layer.
         self.style_input = None if modulation else EqualizedLinear(w_dim, sizes[0], bias=False)
-        inputs = sizes[:1] + sizes[:-1]
         self.blocks = nn.ModuleList(
             PixelBlock(layer(a, b), layer(b, b), residual=blocks == "residual")
-            for a, b in zip(inputs, sizes, strict=True)
+            for a, b in zip(sizes[:1] + sizes[:-1], sizes, strict=True)
         )
         with_rgb = range(pairs) if output == "skip" else (pairs - 1,)
         self.to_rgb = nn.ModuleDict(

@@ -117,19 +117,32 @@ class ModulatedLinear(nn.Module):
         w_dim: size of the style.
         demodulate: whether rows of B-hat are brought to unit length (not for the layers that make RGB).
         modulated: ``False`` gives an ordinary layer, the same for every style.
+        normalised: whether rows of an ordinary layer are brought to unit length, too, as demodulation does.
     """
 
     EPSILON = 1e-8
 
     def __init__(
-        self, in_features: int, out_features: int, w_dim: int, *, demodulate: bool = True, modulated: bool = True
+        self,
+        in_features: int,
+        out_features: int,
+        w_dim: int,
+        *,
+        demodulate: bool = True,
+        modulated: bool = True,
+        normalised: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.affine = EqualizedLinear(w_dim, in_features, bias_init=1.0) if modulated else None
         self.scale = 1 / math.sqrt(in_features)
-        self.demodulate = demodulate
+        self.demodulate, self.normalised = demodulate, normalised
+
+    def unstyled(self) -> Tensor:
+        """The weight that styles modulate, or all of it where none does: [in, out], float32."""
+        weight = (self.weight.float() * self.scale).t()
+        return weight * torch.rsqrt(weight.square().sum(0) + self.EPSILON) if self.normalised else weight
 
     def specialise(self, w: Tensor, gain: float = 1.0, bias_gain: float = 1.0) -> Affine:
         """The layer for known styles, in float32 under any autocast.
@@ -139,7 +152,7 @@ class ModulatedLinear(nn.Module):
             gain, bias_gain: factors on the product and on the bias.
         """
         with torch.autocast(w.device.type, enabled=False):
-            weight = (self.weight.float() * self.scale).t()  # [in, out]
+            weight = self.unstyled()
             bias = self.bias.float() * bias_gain
             if self.affine is None:
                 return Affine(weight * gain, bias)
@@ -185,6 +198,7 @@ class PixelLayer(nn.Module):
             (variance 1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product. ``silu``
             (x sigmoid(x), to unit variance) has leaky ReLU's shape without its kink, which the paper blames for waves.
         noise: whether there is a learned strength for per-pixel noise, zero at first.
+        normalised: as `ModulatedLinear`.
     """
 
     def __init__(
@@ -196,11 +210,12 @@ class PixelLayer(nn.Module):
         activation: Activation = "lrelu",
         modulated: bool = True,
         noise: bool = False,
+        normalised: bool = False,
     ) -> None:
         super().__init__()
         if activation not in GAINS:
             raise ValueError(f"generator.activation must be one of {', '.join(GAINS)}, not {activation!r}")
-        self.linear = ModulatedLinear(in_features, out_features, w_dim, modulated=modulated)
+        self.linear = ModulatedLinear(in_features, out_features, w_dim, modulated=modulated, normalised=normalised)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.activation = activation
         self.gain, self.bias_gain = GAINS[activation]
