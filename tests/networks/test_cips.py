@@ -195,7 +195,8 @@ def naive_colour(g: CIPSGenerator, w: Tensor, xy: Tensor, seed: int) -> Tensor:
             weight = weight * style[None, :]
             if demodulate:
                 weight = weight / (weight.square().sum(1, keepdim=True) + 1e-8).sqrt()
-        elif linear.normalised:
+        elif linear.constant_style is not None:
+            weight = weight * p(linear.constant_style)[None, :]
             weight = weight / (weight.square().sum(1, keepdim=True) + 1e-8).sqrt()
         return weight @ x
 

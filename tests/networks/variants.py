@@ -88,7 +88,7 @@ def randomise(network: nn.Module) -> Any:
     """Move every bias and noise strength off its first value, from the global generator."""
     multipliers = {id(m.bias): m.lr_multiplier for m in network.modules() if isinstance(m, EqualizedLinear)}
     for name, parameter in network.named_parameters():
-        if name.endswith("bias"):
+        if name.endswith(("bias", "constant_style")):
             parameter += 0.3 * torch.randn_like(parameter) / multipliers.get(id(parameter), 1.0)
         elif name.endswith("noise_strength"):
             parameter += 0.2 + 0.2 * torch.rand_like(parameter)

@@ -142,7 +142,7 @@ class CIPSGenerator(Generator):
 
         layer = partial(PixelLayer, w_dim=w_dim, activation=activation, modulated=modulation, noise=noise)
         fixed = not wave_modulation
-        self.first = layer(self.encoding.features, sizes[0], modulated=modulation and not fixed, normalised=fixed)
+        self.first = layer(self.encoding.features, sizes[0], modulated=modulation and not fixed, constant=fixed)
         # Without modulation, "style concatenated to the encoding" is one more linear map into the first layer.
         self.style_input = None if modulation else EqualizedLinear(w_dim, sizes[0], bias=False)
         self.blocks = nn.ModuleList(

@@ -117,7 +117,8 @@ class ModulatedLinear(nn.Module):
         w_dim: size of the style.
         demodulate: whether rows of B-hat are brought to unit length (not for the layers that make RGB).
         modulated: ``False`` gives an ordinary layer, the same for every style.
-        normalised: whether rows of an ordinary layer are brought to unit length, too, as demodulation does.
+        constant: of a layer that is not modulated: whether it has a learned s in the style's place, the same for every
+            style, and so keeps rows of unit length and a weight for each input.
     """
 
     EPSILON = 1e-8
@@ -130,19 +131,23 @@ class ModulatedLinear(nn.Module):
         *,
         demodulate: bool = True,
         modulated: bool = True,
-        normalised: bool = False,
+        constant: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.affine = EqualizedLinear(w_dim, in_features, bias_init=1.0) if modulated else None
         self.scale = 1 / math.sqrt(in_features)
-        self.demodulate, self.normalised = demodulate, normalised
+        self.demodulate = demodulate
+        self.constant_style = nn.Parameter(torch.ones(in_features)) if constant else None
 
     def unstyled(self) -> Tensor:
         """The weight that styles modulate, or all of it where none does: [in, out], float32."""
         weight = (self.weight.float() * self.scale).t()
-        return weight * torch.rsqrt(weight.square().sum(0) + self.EPSILON) if self.normalised else weight
+        if self.constant_style is None:
+            return weight
+        weight = weight * self.constant_style.float()[:, None]
+        return weight * torch.rsqrt(weight.square().sum(0) + self.EPSILON)
 
     def specialise(self, w: Tensor, gain: float = 1.0, bias_gain: float = 1.0) -> Affine:
         """The layer for known styles, in float32 under any autocast.
@@ -198,7 +203,7 @@ class PixelLayer(nn.Module):
             (variance 1/2). Demodulation sets the rows' length to 1, hence the gain of sqrt 2 on the product. ``silu``
             (x sigmoid(x), to unit variance) has leaky ReLU's shape without its kink, which the paper blames for waves.
         noise: whether there is a learned strength for per-pixel noise, zero at first.
-        normalised: as `ModulatedLinear`.
+        constant: as `ModulatedLinear`.
     """
 
     def __init__(
@@ -210,12 +215,12 @@ class PixelLayer(nn.Module):
         activation: Activation = "lrelu",
         modulated: bool = True,
         noise: bool = False,
-        normalised: bool = False,
+        constant: bool = False,
     ) -> None:
         super().__init__()
         if activation not in GAINS:
             raise ValueError(f"generator.activation must be one of {', '.join(GAINS)}, not {activation!r}")
-        self.linear = ModulatedLinear(in_features, out_features, w_dim, modulated=modulated, normalised=normalised)
+        self.linear = ModulatedLinear(in_features, out_features, w_dim, modulated=modulated, constant=constant)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.activation = activation
         self.gain, self.bias_gain = GAINS[activation]
