@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from variants import ROTATION, build
+from variants import ROTATION, with_waves
 
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.encoding import FourierFeatures
@@ -20,11 +20,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def turning(**options: Any) -> tuple[CIPSGenerator, FourierFeatures]:
-    generator = build("cips", **{**ROTATION, **options})
-    assert isinstance(generator, CIPSGenerator)
-    fourier = generator.encoding.fourier
-    assert isinstance(fourier, FourierFeatures)
-    return generator, fourier
+    return with_waves(**{**ROTATION, **options})
 
 
 def rotated(angle: float) -> torch.Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from variants import SHIFT, build
+from variants import SHIFT, with_waves
 
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.encoding import FourierFeatures
@@ -19,11 +19,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def moving(**options: Any) -> tuple[CIPSGenerator, FourierFeatures]:
-    generator = build("cips", **{**SHIFT, **options})
-    assert isinstance(generator, CIPSGenerator)
-    fourier = generator.encoding.fourier
-    assert isinstance(fourier, FourierFeatures)
-    return generator, fourier
+    return with_waves(**{**SHIFT, **options})
 
 
 @torch.no_grad()

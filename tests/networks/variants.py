@@ -11,6 +11,7 @@ from torch import nn
 
 from cips_lab.configuration import conf_folder
 from cips_lab.networks.cips import CIPSGenerator
+from cips_lab.networks.encoding import FourierFeatures
 from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
 
@@ -74,6 +75,15 @@ def build(name: str, seed: int = 0, **options: Any) -> CIPSGenerator | StyleGAN2
     torch.manual_seed(seed)
     generator = instantiate({**composed(name), **options}, _convert_="all")
     return randomise(generator).eval()
+
+
+def with_waves(**options: Any) -> tuple[CIPSGenerator, FourierFeatures]:
+    """A CIPS and its Fourier features."""
+    generator = build("cips", **options)
+    assert isinstance(generator, CIPSGenerator)
+    fourier = generator.encoding.fourier
+    assert isinstance(fourier, FourierFeatures)
+    return generator, fourier
 
 
 def build_case(case: str) -> CIPSGenerator:

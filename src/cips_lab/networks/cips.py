@@ -85,8 +85,8 @@ class CIPSGenerator(Generator):
         noise: learned per-pixel noise in every layer (released code); its values depend on pixel and seed only.
         shift: how far, in half frames, a style moves the Fourier features' waves at first; None: never (see
             `StyleShift`; the paper's are where they are in every picture).
-        wave_modulation: False leaves the first layer's weights alone: styles make no wave stronger than others.
         rotation: how far, in radians, a style rotates them at first; None: never (see `StyleRotation`).
+        wave_modulation: False leaves the first layer's weights alone: styles make no wave stronger than others.
         embedding_lookup: ``aligned`` or ``official`` (see `CoordinateEmbedding`).
         surface: ``plane``, or ``cylinder``: x goes around, and what the generator makes has no seam.
         turns: frames of a whole turn of the cylinder; at 6, a frame sees 60 degrees.

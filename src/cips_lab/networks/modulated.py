@@ -146,8 +146,12 @@ class ModulatedLinear(nn.Module):
         weight = (self.weight.float() * self.scale).t()
         if self.constant_style is None:
             return weight
-        weight = weight * self.constant_style.float()[:, None]
-        return weight * torch.rsqrt(weight.square().sum(0) + self.EPSILON)
+        style = self.constant_style.float()
+        return style[:, None] * weight * self.demodulation(style, weight)
+
+    def demodulation(self, style: Tensor, weight: Tensor) -> Tensor:
+        """1 / sqrt(eps + sum_k (s_k B_ik)^2) as one matrix product: [..., in] and [in, out] -> [..., out]."""
+        return torch.rsqrt(style.square() @ weight.square() + self.EPSILON)
 
     def specialise(self, w: Tensor, gain: float = 1.0, bias_gain: float = 1.0) -> Affine:
         """The layer for known styles, in float32 under any autocast.
@@ -164,8 +168,7 @@ class ModulatedLinear(nn.Module):
             style = self.affine(w.float())  # [B, in] or [B, P, in]
             demodulation: Tensor | None = None
             if self.demodulate:
-                # sum_k (s_k B_ik)^2 as one matrix product: [..., in] x [in, out]
-                demodulation = torch.rsqrt(style.square() @ weight.square() + self.EPSILON)
+                demodulation = self.demodulation(style, weight)
             if w.dim() == 3:
                 return Affine(weight * gain, bias, style, demodulation)
             modulated = style[:, :, None] * weight

@@ -8,9 +8,9 @@ input likewise: Karras et al. 2021, section 3.1.)
 import torch
 from torch import Tensor, nn
 
-from cips_lab.networks.encoding import FourierFeatures
 from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.modulated import Layer, Rotation
+from cips_lab.networks.shift import movable
 
 
 class StyleRotation(nn.Module):
@@ -27,17 +27,11 @@ class StyleRotation(nn.Module):
 
     def __init__(self, fourier: object, w_dim: int, std: float) -> None:
         super().__init__()
-        if not isinstance(fourier, FourierFeatures) or fourier.waves != "pairs" or fourier.features % 2:
-            raise ValueError(
-                "generator.rotation rotates pairs of waves: it needs model.fourier_waves=pairs and an even number of "
-                "model.fourier_features (or rotation=null)"
-            )
+        fourier = movable(fourier, std, "rotation")
         if fourier.surface.turns is not None:
             raise ValueError(
                 "generator.rotation rotates the plane, not a cylinder: model.surface=plane, or rotation=null"
             )
-        if std < 0:
-            raise ValueError(f"generator.rotation must be 0 or more, or null, not {std}")
         self.affine = EqualizedLinear(w_dim, 1)
         self.affine.weight.data.mul_(std)
 

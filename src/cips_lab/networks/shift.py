@@ -14,6 +14,22 @@ from cips_lab.networks.equalized import EqualizedLinear
 from cips_lab.networks.modulated import Layer, turn_pairs
 
 
+def movable(fourier: object, std: float, option: str) -> FourierFeatures:
+    """The Fourier features, if styles can move them as `generator.<option>` says.
+
+    Raises:
+        ValueError: there are none, their waves come not in pairs, or `std` is negative.
+    """
+    if not isinstance(fourier, FourierFeatures) or fourier.waves != "pairs" or fourier.features % 2:
+        raise ValueError(
+            f"generator.{option} moves pairs of waves: it needs model.fourier_waves=pairs and an even number of "
+            f"model.fourier_features (or {option}=null)"
+        )
+    if std < 0:
+        raise ValueError(f"generator.{option} must be 0 or more, or null, not {std}")
+    return fourier
+
+
 class StyleShift(nn.Module):
     """t(w) = A w: how far a style moves the waves, in half frames.
 
@@ -28,13 +44,7 @@ class StyleShift(nn.Module):
 
     def __init__(self, fourier: object, w_dim: int, std: float) -> None:
         super().__init__()
-        if not isinstance(fourier, FourierFeatures) or fourier.waves != "pairs" or fourier.features % 2:
-            raise ValueError(
-                "generator.shift moves pairs of waves: it needs model.fourier_waves=pairs and an even number of "
-                "model.fourier_features (or shift=null)"
-            )
-        if std < 0:
-            raise ValueError(f"generator.shift must be 0 or more, or null, not {std}")
+        fourier = movable(fourier, std, "shift")
         self.affine = EqualizedLinear(w_dim, fourier.surface.dimensions)
         self.affine.weight.data.mul_(std)
 
