@@ -177,8 +177,8 @@ def test_discriminators(option: str) -> None:
     assert discriminator.resolution == 256
     made_by = get_object(config.discriminator._target_)
     assert set(config.discriminator) - {"_target_"} == set(inspect.signature(made_by).parameters)
-    heads = 1 if option == "residual" else len(discriminator.heads)
-    assert discriminator(torch.empty(4, 3, 256, 256, device="meta")).shape == (4, heads)
+    logits = {"residual": 1, "projected": 4, "vision_aided": 5}[option]
+    assert discriminator(torch.empty(4, 3, 256, 256, device="meta")).shape == (4, logits)
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

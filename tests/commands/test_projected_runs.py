@@ -1,5 +1,6 @@
 """`discriminator=projected` through the commands: trained, continued, planned, and never its own judge."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,24 @@ def test_a_run_is_trained_continued_and_evaluated(run: Run, tmp_path: Path) -> N
     assert "cannot be judged by it" in judged.stderr
 
 
-def test_it_is_planned(run: Run) -> None:
-    result = run("plan", *SMALL)
+@pytest.mark.parametrize("kind", ["projected", "vision_aided"])
+def test_it_is_planned(run: Run, kind: str) -> None:
+    result = run("plan", *SMALL, f"discriminator={kind}")
     assert result.returncode == 0, result.stderr
+
+
+def test_beside_a_residual_one_it_is_trained_with_penalties(run: Run, tmp_path: Path) -> None:
+    options = ("discriminator=vision_aided", "objective=nonsaturating", "objective.r1_weight=1", "name=x")
+    result = run("train", *SMALL, *options, "objective.r1_interval=0")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "runs/x/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[-1]["loss/r1"] > 0
+    state = torch.load(tmp_path / "runs/x/checkpoints/kimg-00000.080/training.ckpt", weights_only=True)["state_dict"]
+    for part in ("residual.from_rgb.weight", "projected.heads.0.logit.weight"):
+        assert f"discriminator.{part}" in state
+    refused = run("train", *SMALL, *options, "discriminator.projected_weight=0", "name=y")
+    assert refused.returncode == 2
+    assert "discriminator.projected_weight must be above 0, not 0" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from cips_lab.networks.mapping import MappingNetwork, of_classes
 from cips_lab.networks.projected import ProjectedDiscriminator
 from cips_lab.networks.projection import ClassProjection
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.networks.vision_aided import VisionAidedDiscriminator
 
 CLASSES = 3
 
@@ -28,9 +29,10 @@ def generator(kind: str) -> Generator:
 
 def discriminator(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    if kind == "residual":
-        return ResidualDiscriminator(8, channel_base=64, channel_max=8, group_size=1, classes=CLASSES)
-    return ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8, classes=CLASSES)
+    residual = ResidualDiscriminator(8, channel_base=64, channel_max=8, group_size=1, classes=CLASSES)
+    projected = ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8, classes=CLASSES)
+    both = VisionAidedDiscriminator(residual, projected)
+    return {"residual": residual, "projected": projected, "vision_aided": both}[kind]
 
 
 def one_hot(*labels: int) -> Tensor:
@@ -47,7 +49,7 @@ def test_labels_permuted_make_pictures_permuted(kind: str) -> None:
     assert (images[0] - images[1]).abs().max() > 1e-3  # and a class is seen
 
 
-@pytest.mark.parametrize("kind", ["residual", "projected"])
+@pytest.mark.parametrize("kind", ["residual", "projected", "vision_aided"])
 def test_a_discriminator_looks_at_each_images_own_class(kind: str) -> None:
     network = discriminator(kind)
     images = torch.randn(1, 3, 8, 8).expand(3, 3, 8, 8)

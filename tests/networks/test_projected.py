@@ -112,7 +112,7 @@ def test_pictures_get_gradients_and_fixed_parts_none() -> None:
     [
         ({"input_size": 48}, "discriminator.input_size must be a multiple of 32, not 48"),
         ({"input_size": 0}, "discriminator.input_size"),
-        ({"head_channels": 12}, "discriminator.head_channels must be a multiple of 8"),
+        ({"head_channels": 0}, "discriminator.head_channels must be at least 1"),
         ({"mixing": "all"}, "discriminator.mixing must be none, channels or scales"),
     ],
 )

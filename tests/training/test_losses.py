@@ -125,6 +125,17 @@ def test_the_hinge_losses(real: list[float], fake: list[float]) -> None:
     assert float(generator_loss("hinge", b)) == pytest.approx(-sum(fake) / len(fake), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_losses_of_several_logits_are_weighted(name: str) -> None:
+    real, fake, weights = torch.randn(5, 3), torch.randn(5, 3), torch.tensor([1.0, 0.2, 0.05])
+    parts = [(real[:, [i]], fake[:, [i]]) for i in range(3)]
+    apart = [discriminator_loss(name, *pair) for pair in parts]
+    torch.testing.assert_close(discriminator_loss(name, real, fake, weights), torch.stack(apart) @ weights)
+    torch.testing.assert_close(discriminator_loss(name, real, fake), torch.stack(apart).mean())
+    apart = [generator_loss(name, fake, real) for real, fake in parts]
+    torch.testing.assert_close(generator_loss(name, fake, real, weights), torch.stack(apart) @ weights)
+
+
 def test_logits_come_with_their_penalty() -> None:
     network, images = Quadratic(), torch.randn(5, 3, 4, 4)
     logits, penalty = judged_with_penalty(network, images)

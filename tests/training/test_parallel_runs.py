@@ -22,7 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "cips": {},  # with noise
     "stylegan2": {"generator": "stylegan2", "mixing_probability": 0.9},
     "recipe": RECIPE,
-    "projected": {"projected": True, "objective": {"loss": "hinge"}},
+    "projected": {"discriminator": "projected", "objective": {"loss": "hinge"}},
+    "vision_aided": {"discriminator": "vision_aided", "objective": {"loss": "relativistic", "r2_weight": 1.0}},
     "classes": {"classes": 3, "mixing_probability": 0.5, "generator": "stylegan2"},
 }
 
@@ -126,7 +127,16 @@ def test_a_run_changes(runs: Runs, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "world"),
-    [("cips", 2), ("cips", 4), ("stylegan2", 2), ("stylegan2", 4), ("recipe", 2), ("projected", 2), ("classes", 2)],
+    [
+        ("cips", 2),
+        ("cips", 4),
+        ("stylegan2", 2),
+        ("stylegan2", 4),
+        ("recipe", 2),
+        ("projected", 2),
+        ("vision_aided", 2),
+        ("classes", 2),
+    ],
 )
 def test_as_on_one_process(runs: Runs, kind: str, world: int) -> None:
     """On 4, each process has one group of the minibatch standard deviation."""

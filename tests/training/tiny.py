@@ -16,6 +16,7 @@ from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.projected import ProjectedDiscriminator
 from cips_lab.networks.stylegan2 import StyleGAN2Generator
+from cips_lab.networks.vision_aided import VisionAidedDiscriminator
 from cips_lab.processes.strategy import ReplicatedStrategy
 from cips_lab.training.augment import Ada
 from cips_lab.training.gan import GAN
@@ -86,10 +87,13 @@ def build_gan(generator: str = "cips", objective: dict[str, Any] | None = None, 
         sizes = {"resolution": 8, "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
         probability = options.pop("mixing_probability", 0.0)
         network = StyleGAN2Generator(**sizes, mixing_probability=probability, classes=classes)
-    if options.pop("projected", False):
-        discriminator: Any = ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8, classes=classes)
-    else:
+    kind = options.pop("discriminator", "residual")
+    discriminator: Any = None
+    if kind in ("residual", "vision_aided"):
         discriminator = ResidualDiscriminator(8, channel_base=64, channel_max=8, classes=classes)
+    if kind in ("projected", "vision_aided"):
+        projected = ProjectedDiscriminator(Pyramid(), 8, 32, channels=4, head_channels=8, classes=classes)
+        discriminator = projected if discriminator is None else VisionAidedDiscriminator(discriminator, projected)
     return GAN(
         network,
         discriminator,

@@ -19,7 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from cips_lab.errors import UserError
 from cips_lab.files.untrusted import first_line, read_torch
+from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.projected import Mixing, ProjectedDiscriminator, seen_size
+from cips_lab.networks.vision_aided import VisionAidedDiscriminator
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 TIMM = "timm/"
@@ -203,3 +205,30 @@ def projected_discriminator(
     """
     features = load_features(network, seen_size(resolution, input_size, STRIDES[-1]), weights)
     return ProjectedDiscriminator(features, resolution, input_size, channels, head_channels, mixing, classes)
+
+
+def vision_aided_discriminator(
+    resolution: int | Sequence[int],
+    network: str = "efficientnet_lite1",
+    weights: str | None = None,
+    projected_weight: float = 0.1,
+    input_size: int = 224,
+    channels: int = 64,
+    head_channels: int = 64,
+    mixing: Mixing = "scales",
+    channel_base: int = 32768,
+    channel_max: int = 512,
+    group_size: int = 4,
+    classes: int = 0,
+) -> VisionAidedDiscriminator:
+    """`VisionAidedDiscriminator`; the arguments are `ResidualDiscriminator`'s and `projected_discriminator`'s.
+
+    Raises:
+        UserError: see `load_features`.
+        ValueError: an option is out of its range; the message names it.
+    """
+    residual = ResidualDiscriminator(resolution, channel_base, channel_max, group_size, classes=classes)
+    projected = projected_discriminator(
+        resolution, network, weights, input_size, channels, head_channels, mixing, classes
+    )
+    return VisionAidedDiscriminator(residual, projected, projected_weight)

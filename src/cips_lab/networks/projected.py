@@ -2,8 +2,8 @@
 
 The frozen network gives maps of features at four scales. Fixed random convolutions mix them across channels and, from
 coarse to fine, across scales (their section 3.2), so that no single feature can be played against; a small head at each
-scale learns to judge. Where the authors normalise over the batch this normalises over each picture: what is said of one
-does not depend on which others are beside it.
+scale learns to judge. The authors normalise the heads' maps over the batch. Here nothing is normalised: what is said of
+one picture does not depend on which others are beside it, and how bright it is stays seen.
 """
 
 import math
@@ -20,7 +20,6 @@ from cips_lab.networks.size import check_native, sides, size_of
 
 Mixing = Literal["none", "channels", "scales"]
 SMALLEST = 4  # side at which a head's maps are read as a whole
-GROUP = 8  # channels that are normalised together: several, for a map may have one place only
 SQUARINGS = 10  # of a matrix of squares: its largest part is then that to the power of 1024
 
 
@@ -103,14 +102,13 @@ class Head(nn.Module):
                 halved.append(SpectralConv2d(in_channels, channels, 3, padding=1))
             in_channels = channels
         self.halved = nn.ModuleList(halved)
-        self.norms = nn.ModuleList(nn.GroupNorm(channels // GROUP, channels) for _ in halved)
         self.logit = SpectralConv2d(channels, channels if classes else 1, min(SMALLEST, height, width))
         self.projection = ClassProjection(classes, channels) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """[B, in, h, w], and classes [B, classes] -> logits [B, 1]: the mean over places where there are several."""
-        for conv, norm in zip(self.halved, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), LRELU_SLOPE) * LRELU_GAIN
+        for conv in self.halved:
+            x = F.leaky_relu(conv(x), LRELU_SLOPE) * LRELU_GAIN
         x = self.logit(x).mean(dim=(2, 3))
         return x if self.projection is None or label is None else self.projection(x, label)
 
@@ -142,7 +140,7 @@ class ProjectedDiscriminator(nn.Module):
         resolution: side of the images, or (height, width).
         input_size: smaller side at which the frozen network sees them; they are enlarged, or made smaller, to that.
         channels: of the finest mixed map; each coarser one has twice as many.
-        head_channels: of every head, a multiple of 8.
+        head_channels: of every head.
         mixing: random convolutions across ``channels`` only, across ``scales`` too, or ``none``.
         classes: of images; 0: none.
 
@@ -166,8 +164,8 @@ class ProjectedDiscriminator(nn.Module):
         check_native(resolution, "ProjectedDiscriminator: ")
         if mixing not in ("none", "channels", "scales"):
             raise ValueError(f"discriminator.mixing must be none, channels or scales, not {mixing!r}")
-        if head_channels < GROUP or head_channels % GROUP:
-            raise ValueError(f"discriminator.head_channels must be a multiple of {GROUP}, not {head_channels}")
+        if head_channels < 1:
+            raise ValueError(f"discriminator.head_channels must be at least 1, not {head_channels}")
         self.resolution = size_of(*sides(resolution))
         self.mixing = mixing
         self._features = [features]  # in a list, where no parameter is looked for

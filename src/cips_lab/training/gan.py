@@ -185,7 +185,7 @@ class GAN(pl.LightningModule):
             real_logits, r1 = self._judged(real[i :: len(shares)], shown, real_look, "r1", weights[0], i)
             fake_logits, r2 = self._judged(self._fakes(latents, shown), shown, fake_look, "r2", weights[1], i)
             self.augment.observe(real_logits)
-            loss = discriminator_loss(self.objective.loss, real_logits, fake_logits)
+            loss = discriminator_loss(self.objective.loss, real_logits, fake_logits, self.judge.weights)
             self._backward(loss + r1 + r2, self.discriminator, "discriminator", i)
             self._record("loss/discriminator", loss, i)
             self._record("logits/real", real_logits.mean(), i)
@@ -223,7 +223,7 @@ class GAN(pl.LightningModule):
             if ADVERSARIAL[self.objective.loss].of_pairs:
                 with torch.no_grad():
                     beside = self.judge.logits(real[i :: len(shares)], shown, self._look("real", shares[i]))
-            loss = generator_loss(self.objective.loss, logits, beside)
+            loss = generator_loss(self.objective.loss, logits, beside, self.judge.weights)
             self._backward(loss, self.generator, "generator", i)
             self._record("loss/generator", loss, i)
         self._step(optimizer, self.generator, "generator")
@@ -255,7 +255,7 @@ class GAN(pl.LightningModule):
     def _judged(
         self, images: Tensor, shown: Shown, look: Look, name: str, weight: float, index: int
     ) -> tuple[Tensor, Tensor | float]:
-        """Logits [b, 1], and the penalty on their gradient with its weight, where it has one."""
+        """Logits [b, n], and the penalty on their gradient with its weight, where it has one."""
         if weight == 0:
             return self.judge.logits(images, shown, look), 0.0
         logits, penalty = self.judge.logits_and_penalty(images, shown, look)

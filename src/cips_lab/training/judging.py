@@ -19,7 +19,8 @@ class Judge:
     """Asks a discriminator.
 
     Args:
-        discriminator: pictures [b, 3, h, w], and what it is told -> logits [b, 1].
+        discriminator: pictures [b, 3, h, w], and what it is told -> logits [b, n]. It may say with what weights their
+            losses are summed (`logit_weights`), and that a part of it alone is `penalised`.
         augment: what is done to pictures before.
         compile: mode in which `torch.compile` takes its forward pass (penalties, second derivatives, stay eager);
             None: not at all.
@@ -34,6 +35,7 @@ class Judge:
     ) -> None:
         self.discriminator, self.augment, self.mixed = discriminator, augment, mixed
         self.told = str(getattr(discriminator, "told", "none"))
+        self.penalised: nn.Module = getattr(discriminator, "penalised", discriminator)
         if augment.moves and self.told != "none":
             raise ValueError(
                 f"discriminator.told={self.told} says where a pixel lies, and this augment= moves pixels: choose "
@@ -48,8 +50,14 @@ class Judge:
         draws = self.augment.draw(seed, purpose, images_seen, batch_size)
         return partial(self.augment, draws=share.of(draws).to(like.device))
 
+    @property
+    def weights(self) -> Tensor | None:
+        """Of the losses of its logits, [n]; None: all alike."""
+        weights: Tensor | None = getattr(self.discriminator, "logit_weights", None)
+        return weights
+
     def logits(self, images: Tensor, shown: Shown, look: Look) -> Tensor:
-        """[b, 1]."""
+        """[b, n]."""
         with in_precision(self.mixed, images.device):
             return self._with(self._forward, shown)(look(images), *shown.telling(self.told))
 
@@ -58,11 +66,13 @@ class Judge:
         return r1_penalty(self._seeing(look, shown), images, *shown.telling(self.told))
 
     def logits_and_penalty(self, images: Tensor, shown: Shown, look: Look) -> tuple[Tensor, Tensor]:
-        """Both, of one pass."""
+        """Both, of one pass where all of the discriminator is penalised."""
+        if self.penalised is not self.discriminator:
+            return self.logits(images, shown, look), self.penalty(images, shown, look)
         return judged_with_penalty(self._seeing(look, shown), images, *shown.telling(self.told))
 
     def _seeing(self, look: Look, shown: Shown) -> Callable[..., Tensor]:
-        asked = self._with(self.discriminator, shown)
+        asked = self._with(self.penalised, shown)
         return lambda images, *told: asked(look(images), *told)
 
     @staticmethod

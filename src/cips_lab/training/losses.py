@@ -8,19 +8,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LossName = Literal["logistic", "relativistic", "hinge"]
+Mean = Callable[[Tensor], Tensor]  # [b, n], of b samples' n logits -> a scalar
 
 
 class Adversarial(NamedTuple):
-    """A pair of losses, each the mean over samples.
+    """A pair of losses, each a mean over samples.
 
     Attributes:
-        discriminator: of logits of real and of generated pictures, [b, 1] each.
+        discriminator: of logits of real and of generated pictures, [b, n] each, by a mean.
         generator: of logits of generated and of real pictures.
         of_pairs: whether the generator's asks for real pictures' logits; sample i is compared with picture i.
     """
 
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor, Tensor], Tensor]
+    discriminator: Callable[[Tensor, Tensor, Mean], Tensor]
+    generator: Callable[[Tensor, Tensor, Mean], Tensor]
     of_pairs: bool = False
 
 
@@ -28,31 +29,40 @@ class Adversarial(NamedTuple):
 ADVERSARIAL: dict[str, Adversarial] = {
     # Goodfellow et al. 2014, equation 1, and the non-saturating generator of their section 3; StyleGAN2, CIPS.
     "logistic": Adversarial(
-        lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
-        lambda fake, real: F.softplus(-fake).mean(),
+        lambda real, fake, mean: mean(F.softplus(-real)) + mean(F.softplus(fake)),
+        lambda fake, real, mean: mean(F.softplus(-fake)),
     ),
     # Jolicoeur-Martineau 2019, equation 3, in pairs; R3GAN (Huang et al. 2024), equation 2.
     "relativistic": Adversarial(
-        lambda real, fake: F.softplus(fake - real).mean(),
-        lambda fake, real: F.softplus(real - fake).mean(),
+        lambda real, fake, mean: mean(F.softplus(fake - real)),
+        lambda fake, real, mean: mean(F.softplus(real - fake)),
         of_pairs=True,
     ),
     # Lim & Ye 2017, Miyato et al. 2018, equations 16 and 17.
     "hinge": Adversarial(
-        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
-        lambda fake, real: -fake.mean(),
+        lambda real, fake, mean: mean(F.relu(1 - real)) + mean(F.relu(1 + fake)),
+        lambda fake, real, mean: -mean(fake),
     ),
 }
 
 
-def discriminator_loss(name: str, real: Tensor, fake: Tensor) -> Tensor:
-    """Of logits [b, 1] of real and of generated pictures, of the pair of this name."""
-    return ADVERSARIAL[name].discriminator(real, fake)
+def discriminator_loss(name: str, real: Tensor, fake: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Of the pair of this name.
+
+    Args:
+        real, fake: logits [b, n] of real and of generated pictures.
+        weights: [n], with which the n losses are summed; None: their mean.
+    """
+    return ADVERSARIAL[name].discriminator(real, fake, _mean(weights))
 
 
-def generator_loss(name: str, fake: Tensor, real: Tensor | None = None) -> Tensor:
-    """Of logits [b, 1] of generated pictures, and of real ones where the losses are `of_pairs`."""
-    return ADVERSARIAL[name].generator(fake, fake if real is None else real)
+def generator_loss(name: str, fake: Tensor, real: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """As `discriminator_loss`; the real pictures' logits are needed where the losses are `of_pairs`."""
+    return ADVERSARIAL[name].generator(fake, fake if real is None else real, _mean(weights))
+
+
+def _mean(weights: Tensor | None) -> Mean:
+    return Tensor.mean if weights is None else lambda losses: (losses.mean(dim=0) * weights).sum()
 
 
 def r1_penalty(discriminator: Callable[..., Tensor], images: Tensor, *told: Tensor) -> Tensor:
