@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 # A convolutional generator (ARGS=generator=stylegan2) has no explorer; the "-" goes on without.
-quickstart: setup  ## train CIPS on satellite pictures for 8 to 20 minutes on two CPU cores, by their kind (ARGS="key=value ..." to change it)
+quickstart: setup  ## train CIPS on satellite pictures for 8 to 15 minutes on two CPU cores, by their kind (ARGS="key=value ..." to change it)
 	$(BIN)/python -m cips_lab.train experiment=quickstart name=quickstart paths.runs=$(RUNS) $(ARGS)
 	$(BIN)/python -m cips_lab.synthesize ckpt=$(RUNS)/quickstart seeds=0-63 output=$(RUNS)/quickstart/samples.png
 	-$(BIN)/python -m cips_lab.explore ckpt=$(RUNS)/quickstart output=$(RUNS)/quickstart/explorer.html

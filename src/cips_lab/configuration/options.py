@@ -94,6 +94,8 @@ MODEL: Options = {
     "model.channel_max": COUNT,
     "model.discriminator_channel_base": COUNT,
     "model.discriminator_channel_max": COUNT,
+    "model.discriminator_input_size": COUNT,
+    "model.discriminator_features": COUNT,
 }
 TRAIN: Options = {
     "name": FOLDER_NAME,
