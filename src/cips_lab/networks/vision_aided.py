@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from cips_lab.networks.discriminator import ResidualDiscriminator
 from cips_lab.networks.projected import ProjectedDiscriminator
-from cips_lab.networks.size import sides
 
 
 class VisionAidedDiscriminator(nn.Module):
@@ -51,11 +50,6 @@ class VisionAidedDiscriminator(nn.Module):
     def resolution(self) -> int | Sequence[int]:
         """Of its images."""
         return self.residual.resolution
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of its images."""
-        return sides(self.resolution)
 
     @property
     def classes(self) -> int:
