@@ -21,6 +21,7 @@ from cips_lab.training.augment import (
     motion,
     warped,
 )
+from cips_lab.training.losses import certainty
 
 KINDS: dict[str, Any] = {
     "none": Augment,
@@ -196,6 +197,25 @@ def test_the_controller_is_the_papers() -> None:
         ada.end(8)
         assert float(ada.probability) == pytest.approx(probability, abs=1e-6), number
     assert float(ada.statistics()["augment/r"]) == 0.5
+
+
+def test_logits_count_as_they_do_in_the_loss() -> None:
+    """Three of four pictures right by the first logit, none by the others, which weigh 0.1 each."""
+    ada = Ada(interval=1)
+    ada.begin(0)
+    ada.observe(torch.tensor([[1.0, -1.0, -1.0]] * 3 + [[-1.0] * 3]), torch.tensor([1.0, 0.1, 0.1]))
+    ada.end(4)
+    assert float(ada.r) == pytest.approx((0.5 * 1.0 - 0.1 - 0.1) / 1.2)
+
+
+@pytest.mark.parametrize(("loss", "r"), [("logistic", -1.0), ("hinge", -1.0), ("relativistic", 1.0)])
+def test_a_loss_of_pairs_is_sure_of_pairs(loss: str, r: float) -> None:
+    """All logits below zero, real ones above generated ones: right about every pair, and about no real picture."""
+    ada = Ada(interval=1)
+    ada.begin(0)
+    ada.observe(certainty(loss, torch.full((4, 1), -5.0), torch.full((4, 1), -6.0)))
+    ada.end(4)
+    assert float(ada.r) == r
 
 
 def test_its_probability_is_the_share_of_pictures_that_change() -> None:

@@ -263,6 +263,6 @@ class AvatarsDataModule(PreparedDataModule):
         return Classes(names, np.array([names.index(one) for one in worn], dtype=np.int64))
 
     def finer(self, side: int) -> ArrayDataset | None:
-        """The held-out faces, which are few enough to be drawn in a minute."""
+        """The held-out faces, which are few: a tenth of what training draws."""
         fits = side <= avatars.MAX_RESOLUTION
         return ArrayDataset(avatars.load_faces(side, "test", self.cache)) if fits else None

@@ -39,8 +39,12 @@ class Augment(nn.Module):
     def begin(self, images_seen: int) -> None:
         """An iteration begins."""
 
-    def observe(self, real_logits: Tensor) -> None:
-        """What the discriminator said of some real pictures, [b, 1]."""
+    def observe(self, certainty: Tensor, weights: Tensor | None = None) -> None:
+        """How sure the discriminator was of some real pictures, [b, n], see `losses.certainty`.
+
+        Args:
+            weights: of its n logits in the loss; None: all alike.
+        """
 
     def end(self, batch_size: int) -> None:
         """The iteration ends, of a global batch."""
@@ -145,7 +149,8 @@ class Fixed(Augment):
 class Ada(Fixed):
     """The same with a probability that follows how sure the discriminator is of real pictures (section 3.1).
 
-    r = E[sign D(real)] is above `target` where it learns them by heart: then p rises, else it falls.
+    r = E[sign D(real)], of a loss of pairs E[sign(D(real) - D(fake))], is above `target` where it learns them by heart:
+    then p rises, else it falls. Of several logits each counts as it does in the loss.
 
     Args:
         target: of r.
@@ -171,9 +176,10 @@ class Ada(Fixed):
     def begin(self, images_seen: int) -> None:
         self._here = []
 
-    def observe(self, real_logits: Tensor) -> None:
-        signs = real_logits.detach().float().sign()
-        self._here.append(torch.stack([signs.sum(), signs.new_tensor(float(signs.numel()))]))
+    def observe(self, certainty: Tensor, weights: Tensor | None = None) -> None:
+        signs = certainty.detach().float().sign()
+        shares = torch.ones_like(signs) if weights is None else (weights / weights.sum()).expand_as(signs)
+        self._here.append(torch.stack([(signs * shares).sum(), shares.sum()]))
 
     def end(self, batch_size: int) -> None:
         self.signs += total(torch.stack(self._here).sum(0))

@@ -28,7 +28,7 @@ from cips_lab.training.draws import Latents, Share, draw_flips, draw_latents, sh
 from cips_lab.training.guard import Guard, poisoned, seed_after
 from cips_lab.training.incident import report
 from cips_lab.training.judging import Judge, Look, in_precision
-from cips_lab.training.losses import ADVERSARIAL, discriminator_loss, generator_loss
+from cips_lab.training.losses import ADVERSARIAL, certainty, discriminator_loss, generator_loss
 from cips_lab.training.objective import Objective
 from cips_lab.training.retracing import incident_of
 from cips_lab.training.views import AnyResolution, Full, Shown, View, WindowReader, cut, draw
@@ -184,7 +184,7 @@ class GAN(pl.LightningModule):
             weights = (self.recipe.r1_weight, self.recipe.r2_weight) if joined else (0.0, 0.0)
             real_logits, r1 = self._judged(real[i :: len(shares)], shown, real_look, "r1", weights[0], i)
             fake_logits, r2 = self._judged(self._fakes(latents, shown), shown, fake_look, "r2", weights[1], i)
-            self.augment.observe(real_logits)
+            self.augment.observe(certainty(self.objective.loss, real_logits, fake_logits), self.judge.weights)
             loss = discriminator_loss(self.objective.loss, real_logits, fake_logits, self.judge.weights)
             self._backward(loss + r1 + r2, self.discriminator, "discriminator", i)
             self._record("loss/discriminator", loss, i)

@@ -61,6 +61,14 @@ def generator_loss(name: str, fake: Tensor, real: Tensor | None = None, weights:
     return ADVERSARIAL[name].generator(fake, fake if real is None else real, _mean(weights))
 
 
+def certainty(name: str, real: Tensor, fake: Tensor) -> Tensor:
+    """[b, n], above zero where the discriminator is right about a real picture.
+
+    A loss of pairs leaves logits free up to a constant, so that only a pair's difference means anything.
+    """
+    return real - fake if ADVERSARIAL[name].of_pairs else real
+
+
 def _mean(weights: Tensor | None) -> Mean:
     return Tensor.mean if weights is None else lambda losses: (losses.mean(dim=0) * weights).sum()
 
