@@ -25,7 +25,7 @@ from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.processes import runtime
 from cips_lab.render.pictures import quantize
 
-QUICKSTART = Path(__file__).parents[1] / "experiments" / "checkpoints" / "quickstart" / "cips_base.safetensors"
+QUICKSTART = Path(__file__).parents[1] / "experiments" / "checkpoints" / "quickstart" / "vision_aided.safetensors"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 WORST = 2  # of 255, between the page's pixels and torch's: its weights are in half precision

@@ -31,7 +31,7 @@ def eased(frames: int) -> Iterator[float]:
 
 def scenes() -> Iterator[dict[str, float]]:
     """What changes from frame to frame: out of the frame and along the world, to another seed, and near."""
-    yield {"seed": 13, "other": 20, "x": 0.0, "y": 0.0, "span": 1.1}
+    yield {"seed": 34, "other": 31, "x": 0.0, "y": 0.0, "span": 1.1}
     for share in eased(14):
         yield {"span": 1.1 * 2.4**share}
     for share in eased(12):

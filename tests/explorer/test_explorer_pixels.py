@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no browser here: apt-get install chromium"),
     pytest.mark.timeout(280),
 ]
-QUICKSTART = Path(__file__).parents[2] / "experiments" / "checkpoints" / "quickstart" / "cips_base.safetensors"
+QUICKSTART = Path(__file__).parents[2] / "experiments" / "checkpoints" / "quickstart" / "vision_aided.safetensors"
 MOST = 2  # of 255: weights are stored in half precision
 ENGINES = ("webgpu", "wasm", "javascript")
 INSIDE, BEYOND = {"x": 0.1, "y": 0.2, "span": 0.8}, {"x": 1.3, "y": -0.4, "span": 2.6}
