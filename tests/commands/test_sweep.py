@@ -147,8 +147,9 @@ def test_how_a_run_says_that_it_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     status.record_end(run, ValueError("x"), first=True)
     assert status.read_status(run) == {"state": "failed", "kimg": 0.5, "error": "ValueError: x", "value": None}
     status.write_status(run, status.RUNNING, 0.5)
+    (run / "checkpoints" / "kimg-00012.800").mkdir(parents=True)
     status.record_end(run, KeyboardInterrupt(), first=True)
-    assert status.read_status(run)["state"] == "interrupted"
+    assert status.read_status(run) == {"state": "interrupted", "kimg": 12.8, "error": None, "value": None}
     monkeypatch.setenv(ERROR_FILE, str(tmp_path / "error"))
     status.record_end(run, ValueError("first"), first=False)
     status.record_end(run, ValueError("second"), first=True)

@@ -10,7 +10,7 @@ from typing import Any
 from cips_lab.errors import UserError
 from cips_lab.files.whole import replace_text
 from cips_lab.processes.supervisor import tell_supervisor
-from cips_lab.runs.folder import STATUS
+from cips_lab.runs.folder import STATUS, checkpoint_folders, images_of
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
@@ -33,7 +33,8 @@ def write_status(
         folder: the run's.
         state: ``running``, ``finished`` (training and the last evaluation are done), ``failed`` or ``interrupted``. A
             run that was killed says ``running`` for ever.
-        kimg: thousands of images seen; of a run that is running, those that it started from.
+        kimg: thousands of images seen; of a run that is running, those that it started from; of one that ended before
+            its end, those of its newest checkpoint.
         error: why it failed.
         value: the best evaluation so far, of the metric ``callbacks.evaluation.best``; None where there is none.
     """
@@ -55,4 +56,5 @@ def record_end(folder: Path, error: BaseException, first: bool) -> None:
         tell_supervisor(message)
     status = read_status(folder)
     if first and status.get("state") == RUNNING:
-        write_status(folder, FAILED if failed else INTERRUPTED, status["kimg"], error=message if failed else None)
+        kept = [status["kimg"], *(images_of(checkpoint) / 1000 for checkpoint in checkpoint_folders(folder))]
+        write_status(folder, FAILED if failed else INTERRUPTED, max(kept), error=message if failed else None)
