@@ -11,6 +11,7 @@ from browser import CHROMIUM, REQUIRED
 from variants import CIPS_CASES, CIPS_VARIANTS, build, build_case
 from walker import Walker, difference, save_page
 
+from benchmarks.explorer import QUICKSTART
 from cips_lab import load_generator
 from cips_lab.networks.cips import CIPSGenerator
 from cips_lab.networks.mapping import classes_of_seeds, latents_of_seeds
@@ -19,7 +20,6 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no browser here: apt-get install chromium"),
     pytest.mark.timeout(280),
 ]
-QUICKSTART = Path(__file__).parents[2] / "experiments" / "checkpoints" / "quickstart" / "vision_aided.safetensors"
 MOST = 2  # of 255: weights are stored in half precision
 ENGINES = ("webgpu", "wasm", "javascript")
 INSIDE, BEYOND = {"x": 0.1, "y": 0.2, "span": 0.8}, {"x": 1.3, "y": -0.4, "span": 2.6}
