@@ -1,7 +1,7 @@
 """Which tests take the longest: `python tests/longest.py JUNIT.xml [SECONDS]` rewrites tests/long_tests.txt.
 
 `make test` leaves out the tests listed there, `make test-long` runs them alone, and continuous integration runs both.
-The list holds whole test functions, longest first, until all others take at most SECONDS of one core (850) together.
+The list holds whole test functions, longest first, until all others take at most SECONDS of one core (REST) together.
 JUNIT.xml is written by `make test-all ARGS="-m 'not slow' --junitxml=JUNIT.xml"`.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 LIST = Path(__file__).with_name("long_tests.txt")
+REST = 850.0  # what two idle cores run in 10 minutes, with room for slower machines
 HEADER = "# The longest tests (tests/longest.py): run by `make test-long` and in continuous integration.\n"
 
 
@@ -41,6 +42,6 @@ def longest(seconds: dict[str, float], rest: float) -> list[str]:
 
 
 if __name__ == "__main__":
-    found = longest(seconds_of(Path(sys.argv[1])), float(sys.argv[2]) if len(sys.argv) > 2 else 850.0)
+    found = longest(seconds_of(Path(sys.argv[1])), float(sys.argv[2]) if len(sys.argv) > 2 else REST)
     LIST.write_text(HEADER + "".join(f"{name}\n" for name in found), encoding="utf-8")
     print(f"{LIST}: {len(found)} tests")
