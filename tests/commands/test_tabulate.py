@@ -3,6 +3,8 @@
 import csv
 import importlib.util
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -106,11 +108,17 @@ def test_a_generator_from_a_folder_of_ones_own_bears_its_name(run: Run, tmp_path
     assert " \u00b7 grainy<" in (tmp_path / "runs" / "x" / "grainy" / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_notebooks_table_is_that_of_its_runs(run: Run, tmp_path: Path) -> None:
-    """experiments/table3_ablation holds what its command makes of the committed config.yaml and metrics.jsonl."""
-    notebook = Path(__file__).parents[2] / "experiments" / "table3_ablation"
-    result = run("tabulate", f"sweep={notebook / 'runs'}", "output=out", "plots=false")
+@pytest.mark.parametrize("notebook", ["table3_ablation", "table3_avatars"])
+def test_the_notebooks_table_is_that_of_its_runs(run: Run, tmp_path: Path, notebook: str) -> None:
+    """It holds what the command of its README makes of the committed config.yaml and metrics.jsonl."""
+    root = Path(__file__).parents[2]
+    readme = (root / "experiments" / notebook / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^python -m cips_lab.tabulate (.*)$", readme, re.MULTILINE)
+    options = [option for option in shlex.split(command) if not option.startswith(("output=", "plots="))]
+    result = run(
+        "tabulate", *(o.replace("experiments/", f"{root}/experiments/") for o in options), "output=out", "plots=false"
+    )
     assert result.returncode == 0, result.stderr
     for name in ("table.md", "table.tex", "table.csv"):
-        assert (tmp_path / "out" / name).read_text() == (notebook / name).read_text(), name
-    assert (notebook / "table.md").read_text() in (notebook / "README.md").read_text()
+        assert (tmp_path / "out" / name).read_text() == (root / "experiments" / notebook / name).read_text(), name
+    assert (tmp_path / "out" / "table.md").read_text() in readme

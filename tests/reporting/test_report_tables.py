@@ -113,6 +113,10 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
     assert labels(tmp_path / "e", (), ("generator.noise=true",)) == ["noise=false", "noise=true"]
     lengths = labels(tmp_path / "f", ("schedule.total_kimg=8",), ("schedule.total_kimg=16",))
     assert lengths == ["total_kimg=8", "total_kimg=16"]
+    own = ("generator=cips_base", "model.embedding_std=1", "objective.r1_weight=1")
+    tables = labels(tmp_path / "h", ("generator=cips_base",), own, ("generator=stylegan2",))
+    shown = ["cips_base, std=0.02, r1_weight=3", "cips_base, std=1, r1_weight=1", "stylegan2, r1_weight=3"]
+    assert tables == shown, "the baseline's presence hides nothing of the others"
     precisions = labels(tmp_path / "g", (), ("trainer.precision=bf16-mixed",))
     assert precisions == ["precision=32-true", "precision=bf16-mixed"]
 

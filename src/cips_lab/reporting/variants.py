@@ -10,6 +10,7 @@ from cips_lab.runs.identity import settings_of_data, settings_of_variant
 from cips_lab.runs.records import Job
 from cips_lab.runs.settings import Flat
 
+TARGET = "generator._target_"
 SIZES = ("width", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max")  # that any generator may have
 
 
@@ -111,7 +112,7 @@ def labels_of(jobs: list[Job], flats: list[Flat], apart: list[str]) -> list[str]
     labels = []
     for job, name, flat in zip(jobs, names, flats, strict=True):
         parts = [name] if told and name is not None else []
-        hidden = {n for n in apart if n in explained or _is_anothers(n, job, apart)} if parts else set()
+        hidden = explained | alike_in_kin(flat, flats, apart) if parts else set()
         shown = sorted((n for n in apart if n in flat and n not in hidden), key=lambda n: not _is_structural(n))
         parts += [f"{_short(n, apart)}={_value(flat[n])}" for n in shown]
         labels.append(", ".join(parts) or name or job.name)
@@ -131,10 +132,11 @@ def _is_structural(setting: str) -> bool:
     return setting.startswith("generator.")
 
 
-def _is_anothers(setting: str, job: Job, apart: list[str]) -> bool:
-    """Whether a setting of generators is none that this one could have set: the baseline has its own."""
-    own = job.config.get("generator") or {}
-    return _is_structural(setting) and ("generator._target_" in apart or setting.split(".")[1] not in own)
+def alike_in_kin(flat: Flat, flats: list[Flat], apart: list[str]) -> set[str]:
+    """Settings in which a generator differs from those of other classes alone: the baseline has its own."""
+    kin = [other for other in flats if other.get(TARGET) == flat.get(TARGET)]
+    values = {n: [other[n] for other in kin if other.get(n) is not None] for n in apart if _is_structural(n)}
+    return {n for n in values if flat.get(n) is not None and all(value == flat[n] for value in values[n])}
 
 
 def _short(name: str, apart: list[str]) -> str:
