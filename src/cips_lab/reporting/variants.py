@@ -135,8 +135,8 @@ def _is_structural(setting: str) -> bool:
 def alike_in_kin(flat: Flat, flats: list[Flat], apart: list[str]) -> set[str]:
     """Settings in which a generator differs from those of other classes alone: the baseline has its own."""
     kin = [other for other in flats if other.get(TARGET) == flat.get(TARGET)]
-    values = {n: [other[n] for other in kin if other.get(n) is not None] for n in apart if _is_structural(n)}
-    return {n for n in values if flat.get(n) is not None and all(value == flat[n] for value in values[n])}
+    own = [n for n in apart if _is_structural(n) and flat.get(n) is not None]
+    return {n for n in own if all(other.get(n) in (None, flat[n]) for other in kin)}
 
 
 def _short(name: str, apart: list[str]) -> str:
