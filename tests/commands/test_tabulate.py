@@ -32,7 +32,7 @@ def test_all_that_it_writes(run: Run, tmp_path: Path) -> None:
     assert "FLOPs/image" in result.stdout
     out = tmp_path / "out"
     names = ["table.csv", "table.json", "table.md", "table.tex"]
-    figures = [f"{stem}.{suffix}" for stem in ("fd_compute", "fd_kimg") for suffix in ("png", "svg")]
+    figures = [f"{stem}.{suffix}" for stem in ("fd_compute", "fd_kimg", "fd_time") for suffix in ("png", "svg")]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, *figures, "wandb"])
     rows = list(csv.DictReader((out / "table.csv").open()))
     assert [float(row[FD]) for row in rows] == [105, 210, 10]

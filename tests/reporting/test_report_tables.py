@@ -20,7 +20,7 @@ from cips_lab.planning.costs import costs_of
 from cips_lab.planning.plan import make_plan
 from cips_lab.reporting import formats
 from cips_lab.reporting.generators import known_generator
-from cips_lab.reporting.plots import draw
+from cips_lab.reporting.plots import draw, spread_out
 from cips_lab.reporting.run_page import run_page
 from cips_lab.reporting.selection import choose, parse_at
 from cips_lab.reporting.table import Measure, make_table, mark, number, with_spread
@@ -119,6 +119,25 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
     assert tables == shown, "the baseline's presence hides nothing of the others"
     precisions = labels(tmp_path / "g", (), ("trainer.precision=bf16-mixed",))
     assert precisions == ["precision=32-true", "precision=bf16-mixed"]
+
+
+def test_discriminators_and_augmentations_bear_their_names(tmp_path: Path) -> None:
+    """Not a line of all that is inside of them; what was set inside of one is shown."""
+    chosen = [
+        ("residual", "none", ()),
+        ("projected", "diffaugment", ("objective.r1_weight=0",)),
+        ("residual", "blur", ("augment.fade_kimg=12",)),
+        ("residual", "blur", ("augment.fade_kimg=24",)),
+    ]
+    for i, (discriminator, augment, options) in enumerate(chosen):
+        run = make_run(tmp_path / str(i), f"discriminator={discriminator}", f"augment={augment}", *options)
+        write_choices(run, {"discriminator": discriminator, "augment": augment})
+    assert [variant.label for variant in group(read_sweeps([tmp_path]))] == [
+        "discriminator=residual, augment=none, r1_weight=3",
+        "discriminator=projected, augment=diffaugment, r1_weight=0",
+        "discriminator=residual, augment=blur, r1_weight=3, fade_kimg=12",
+        "discriminator=residual, augment=blur, r1_weight=3, fade_kimg=24",
+    ]
 
 
 def test_components_are_table_3s(tmp_path: Path) -> None:
@@ -381,11 +400,26 @@ def test_figures_are_the_same_twice(jobs: list[Job], tmp_path: Path) -> None:
     """A figure under version control changes only when its numbers do."""
     pytest.importorskip("matplotlib", reason="no matplotlib: pip install 'cips-lab[report]'")
     table = make_table(jobs, with_costs=False)
+    names = [f"{stem}.{suffix}" for stem in ("fd_kimg", "fd_time") for suffix in ("png", "svg")]
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        assert [path.name for path in draw(table, tmp_path / folder)] == ["fd_kimg.png", "fd_kimg.svg"]  # no FLOPs
-    for name in ("fd_kimg.png", "fd_kimg.svg"):
+        assert [path.name for path in draw(table, tmp_path / folder)] == names  # no FLOPs
+    for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.3)), min_size=1, max_size=8))
+def test_labels_do_not_overlap(things: list[tuple[float, float]]) -> None:
+    """In the order of their lines, within the axes if there is room, and where they are wanted if nothing is near."""
+    wanted, heights = map(list, zip(*things, strict=True))
+    places = spread_out(wanted, heights)
+    order = sorted(range(len(things)), key=lambda i: wanted[i])
+    lows, highs = ([places[i] + sign * heights[i] / 2 for i in order] for sign in (-1, 1))
+    assert all(high <= low + 1e-9 for high, low in zip(highs, lows[1:], strict=False))
+    if sum(heights) <= 1:
+        assert lows[0] >= -1e-9
+        assert highs[-1] <= 1 + 1e-9
+    assert spread_out([0.2, 0.8, 0.5], [0.1, 0.2, 0.1]) == pytest.approx([0.2, 0.8, 0.5])
 
 
 def test_the_console_is_aligned(jobs: list[Job]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from cips_lab.metrics.constants import FLOOR
 from cips_lab.metrics.feature_metrics import FRECHET_AT_INFINITY
 from cips_lab.metrics.registry import distance_of, keys_of, of_key
 from cips_lab.reporting.selection import common_count
-from cips_lab.reporting.table import Table
+from cips_lab.reporting.table import Row, Table
 from cips_lab.runs.records import Job, Record
 
 MOST_POINTS = 600  # of one line: more than a screen shows, fewer than slow it down
@@ -178,16 +179,25 @@ def variant_charts(table: Table) -> list[Chart]:
 
 def compute_chart(table: Table) -> Chart | None:
     """The Frechet distance of all variants against the FLOPs spent on training; None where nothing was counted."""
+    return _against(table, lambda row: None if row.costs is None else row.costs.training_flops * 1000)
+
+
+def time_chart(table: Table) -> Chart | None:
+    """The same against the minutes that training took, by each variant's mean speed; None where no run says its own."""
+    return _against(table, lambda row: None if row.seconds_per_kimg is None else row.seconds_per_kimg.mean / 60)
+
+
+def _against(table: Table, per_kimg: Callable[[Row], float | None]) -> Chart | None:
+    """The Frechet distance of the variants of which it is known how much of something a thousand images take."""
     jobs = [job for row in table.rows for job in row.variant.jobs]
     count = common_count(jobs)
     name = next((distance_of(record) for job in jobs for record in job.evaluations), None)
-    lines = []
-    for row in table.rows:
-        if row.costs is not None and name is not None:
-            series = across_seeds(row.variant.label, row.variant.jobs, name, count)
-            lines.append(series.scaled(row.costs.training_flops * 1000))
+    if name is None:
+        return None
+    known = [(row.variant, factor) for row in table.rows if (factor := per_kimg(row)) is not None]
+    lines = [across_seeds(variant.label, variant.jobs, name, count).scaled(factor) for variant, factor in known]
     lines = [series for series in lines if series.points]
-    return Chart(name, f"{count} samples", lines) if lines and name is not None else None
+    return Chart(name, f"{count} samples", lines, table.floor.get(name)) if lines else None
 
 
 def across_seeds(label: str, jobs: tuple[Job, ...], name: str, count: int | None) -> Series:

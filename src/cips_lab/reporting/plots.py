@@ -1,28 +1,34 @@
 """Figures of a sweep as PNG and SVG: legible in print, told apart without colours, labelled at the lines themselves."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cips_lab.metrics.registry import distance_of
-from cips_lab.reporting.curves import Chart, Series, compute_chart, variant_charts
+from cips_lab.reporting.curves import Chart, Series, compute_chart, time_chart, variant_charts
 from cips_lab.reporting.figures import COLOURS, FAINT, INK, STYLES, drawing, save
 from cips_lab.reporting.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LABEL_WIDTH = 36  # letters: longer labels are broken, so that the axes keep their place
+
 
 def draw(table: Table, folder: Path) -> list[Path]:
-    """Write ``fd_kimg`` (the Frechet distance against images seen) and ``fd_compute`` (against FLOPs), each as PNG and
-    SVG.
+    """Write ``fd_kimg`` (the Frechet distance against images seen), ``fd_time`` (against minutes) and ``fd_compute``
+    (against FLOPs), each as PNG and SVG.
 
     Raises:
         UserError: matplotlib is not installed.
     """
     name = next((distance_of(record) for row in table.rows for record in row.variant.jobs[0].evaluations), None)
     over_kimg = next((chart for chart in variant_charts(table) if chart.title == name), None)
-    over_compute = compute_chart(table)
-    figures = [("fd_kimg", over_kimg, "thousands of images seen"), ("fd_compute", over_compute, "training FLOPs")]
+    figures = [
+        ("fd_kimg", over_kimg, "thousands of images seen"),
+        ("fd_time", time_chart(table), "minutes of training"),
+        ("fd_compute", compute_chart(table), "training FLOPs"),
+    ]
     with drawing("plots=true (plots=false does without)"):
         return [
             path
@@ -76,24 +82,51 @@ def _line(axes: "Axes", series: Series, number: int) -> None:
 
 
 def _label_ends(figure: Any, axes: "Axes", lines: list[Series]) -> None:
-    """A line's name at its last point, moved up or down so that no two overlap."""
+    """A line's name right of the axes at the height of its last point, or as near as those of others allow."""
     axes.margins(x=0.02)
-    figure.draw_without_rendering()  # the axes' final limits, in pixels
-    height = 13 * figure.dpi / 72
-    order = sorted(range(len(lines)), key=lambda i: axes.transData.transform(lines[i].points[-1])[1])
-    lowest = -float("inf")
-    for i in order:
-        y = axes.transData.transform(lines[i].points[-1])[1]
-        place = max(y, lowest + height)
-        lowest = place
+    labels = [textwrap.fill(series.label, LABEL_WIDTH) for series in lines]
+    size = 9.5 if max(map(len, labels)) <= LABEL_WIDTH else 8
+    drawn = [
         axes.annotate(
-            lines[i].label,
-            lines[i].points[-1],
-            xytext=(7, (place - y) * 72 / figure.dpi),
-            textcoords="offset points",
+            label,
+            series.points[-1],
+            xytext=(1.02, 0.5),
+            textcoords="axes fraction",
             color=COLOURS[i % len(COLOURS)],
             va="center",
-            fontsize=9.5,
+            fontsize=size,
             fontweight="bold",
             annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": COLOURS[i % len(COLOURS)],
+                "linewidth": 0.5,
+                "alpha": 0.5,
+                "relpos": (0, 0.5),
+            },
         )
+        for i, (label, series) in enumerate(zip(labels, lines, strict=True))
+    ]
+    figure.draw_without_rendering()  # the axes' final limits, in pixels
+    frame = axes.get_window_extent()
+    heights = [(label.count("\n") + 1) * 1.3 * size * figure.dpi / 72 / frame.height for label in labels]
+    wanted = [(axes.transData.transform(series.points[-1])[1] - frame.y0) / frame.height for series in lines]
+    for text, place in zip(drawn, spread_out(wanted, heights), strict=True):
+        text.set_position((1.02, place))
+
+
+def spread_out(wanted: list[float], heights: list[float]) -> list[float]:
+    """Places near those that are wanted, in the same order, at which things of these heights do not overlap; between 0
+    and 1 where there is room.
+    """
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    places = list(wanted)
+    free = 0.0  # above all so far
+    for i in order:
+        places[i] = max(wanted[i], free + heights[i] / 2)
+        free = places[i] + heights[i] / 2
+    free = max(1.0, sum(heights))
+    for i in reversed(order):
+        places[i] = min(places[i], free - heights[i] / 2)
+        free = places[i] - heights[i] / 2
+    return places

@@ -10,8 +10,9 @@ from cips_lab.runs.identity import settings_of_data, settings_of_variant
 from cips_lab.runs.records import Job
 from cips_lab.runs.settings import Flat
 
-TARGET = "generator._target_"
-SIZES = ("width", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max")  # that any generator may have
+# Groups that differ in more than a number or two: a variant bears the name that it was chosen by.
+PARTS = ("generator", "discriminator", "augment")
+SIZES = ("width", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max")  # that any network may have
 
 
 @dataclass(frozen=True)
@@ -99,44 +100,57 @@ def is_copy(name: str, of: str, flats: list[Flat]) -> bool:
 
 
 def labels_of(jobs: list[Job], flats: list[Flat], apart: list[str]) -> list[str]:
-    """A name for each variant: that of its generator where generators differ, then the other settings that differ.
+    """A name for each variant: those of its generator, discriminator and augmentation where they differ, then the other
+    settings that differ.
 
     Args:
         jobs: one of each variant.
         flats: the variants' settings.
         apart: the names of those in which they differ.
     """
-    names = [generator_name(job) for job in jobs]
-    told = len(set(names)) > 1
-    explained = explained_by(names, flats, apart) if told else set()
+    told: list[list[str]] = [[] for _ in jobs]
+    hidden: list[set[str]] = [set() for _ in jobs]
+    for part in PARTS:
+        names = [name_of(part, job) for job in jobs]
+        own = [n for n in apart if n.startswith(f"{part}.")]
+        if not own or len(set(names)) == 1:
+            continue
+        explained = explained_by(names, flats, own)
+        for i, name in enumerate(names):
+            if name is not None:
+                told[i].append(name if part == "generator" else f"{part}={name}")
+                hidden[i] |= explained | alike_in_kin(part, flats[i], flats, own)
     labels = []
-    for job, name, flat in zip(jobs, names, flats, strict=True):
-        parts = [name] if told and name is not None else []
-        hidden = explained | alike_in_kin(flat, flats, apart) if parts else set()
-        shown = sorted((n for n in apart if n in flat and n not in hidden), key=lambda n: not _is_structural(n))
+    for job, flat, parts, unsaid in zip(jobs, flats, told, hidden, strict=True):
+        shown = sorted(
+            (n for n in apart if n in flat and n not in unsaid), key=lambda n: not n.startswith("generator.")
+        )
         parts += [f"{_short(n, apart)}={_value(flat[n])}" for n in shown]
-        labels.append(", ".join(parts) or name or job.name)
+        labels.append(", ".join(parts) or generator_name(job) or job.name)
     return _unique(labels)
 
 
+def name_of(part: str, job: Job) -> str | None:
+    """The option of a group that a run was composed of; None of runs that did not record it."""
+    return generator_name(job) if part == "generator" else job.choices.get(part)
+
+
 def explained_by(names: list[str | None], flats: list[Flat], apart: list[str]) -> set[str]:
-    """Settings of generators that their names tell: no size, and the same wherever the name is."""
-    explained = {n for n in apart if _is_structural(n) and n.rpartition(".")[2] not in SIZES}
+    """Settings of a part, among `apart`, that its names tell: no size, and the same wherever the name is."""
+    explained = {n for n in apart if n.rpartition(".")[2] not in SIZES}
     for name in set(names):
         same = [flat for own, flat in zip(names, flats, strict=True) if own == name]
         explained -= set(differing(same))
     return explained
 
 
-def _is_structural(setting: str) -> bool:
-    return setting.startswith("generator.")
-
-
-def alike_in_kin(flat: Flat, flats: list[Flat], apart: list[str]) -> set[str]:
-    """Settings in which a generator differs from those of other classes alone: the baseline has its own."""
-    kin = [other for other in flats if other.get(TARGET) == flat.get(TARGET)]
-    own = [n for n in apart if _is_structural(n) and flat.get(n) is not None]
-    return {n for n in own if all(other.get(n) in (None, flat[n]) for other in kin)}
+def alike_in_kin(part: str, flat: Flat, flats: list[Flat], apart: list[str]) -> set[str]:
+    """Settings of a part, among `apart`, in which it differs from those of other classes alone: the baseline has its
+    own.
+    """
+    target = f"{part}._target_"
+    kin = [other for other in flats if other.get(target) == flat.get(target)]
+    return {n for n in apart if flat.get(n) is not None and all(other.get(n) in (None, flat[n]) for other in kin)}
 
 
 def _short(name: str, apart: list[str]) -> str:
