@@ -121,6 +121,16 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
     assert precisions == ["precision=32-true", "precision=bf16-mixed"]
 
 
+def test_columns_of_components_are_there_where_they_say_something(tmp_path: Path) -> None:
+    make_sweep(tmp_path / "generators")
+    for i, weight in enumerate((1, 3)):
+        make_run(tmp_path / "losses" / str(i), f"objective.r1_weight={weight}")
+    shown = [
+        make_table(read_sweeps([tmp_path / name]), with_costs=False).components for name in ("generators", "losses")
+    ]
+    assert shown == [list(TABLE3), []]
+
+
 def test_discriminators_and_augmentations_bear_their_names(tmp_path: Path) -> None:
     """Not a line of all that is inside of them; what was set inside of one is shown."""
     chosen = [

@@ -199,8 +199,9 @@ def components_of(generator: dict[str, Any]) -> dict[str, bool | None]:
 
 
 def shown_components(variants: list[Variant]) -> list[str]:
-    """The columns of the table: the paper's, and others in which the variants differ."""
-    return [
-        *TABLE3,
-        *(n for n in FURTHER if len({v.components[n] for v in variants if v.components[n] is not None}) > 1),
-    ]
+    """Columns of the table: all of the paper's where variants differ in one of them, and others in which they do."""
+
+    def differ(name: str) -> bool:
+        return len({v.components[name] for v in variants if v.components[name] is not None}) > 1
+
+    return [*(TABLE3 if any(map(differ, TABLE3)) else ()), *filter(differ, FURTHER)]
