@@ -13,6 +13,22 @@ import pytest
 from PIL import Image
 from sweeps import FD, make_run, make_sweep
 
+ROOT = Path(__file__).parents[2]
+
+
+def folder_of(command: str) -> Path:
+    """Where a table that stands in the notebook was written."""
+    (output,) = (option.removeprefix("output=") for option in shlex.split(command) if option.startswith("output="))
+    return ROOT / output
+
+
+COMMITTED = [
+    (notebook, command)
+    for notebook in sorted(ROOT.glob("experiments/*/README.md"))
+    for command in re.findall(
+        r"python -m cips_lab.tabulate ([^`\n]*output=[^`\n]*)", notebook.read_text(encoding="utf-8")
+    )
+]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="no matplotlib: pip install 'cips-lab[report]'"
@@ -108,17 +124,14 @@ def test_a_generator_from_a_folder_of_ones_own_bears_its_name(run: Run, tmp_path
     assert " \u00b7 grainy<" in (tmp_path / "runs" / "x" / "grainy" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("notebook", ["table3_ablation", "table3_avatars"])
-def test_the_notebooks_table_is_that_of_its_runs(run: Run, tmp_path: Path, notebook: str) -> None:
-    """It holds what the command of its README makes of the committed config.yaml and metrics.jsonl."""
-    root = Path(__file__).parents[2]
-    readme = (root / "experiments" / notebook / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^python -m cips_lab.tabulate (.*)$", readme, re.MULTILINE)
+@pytest.mark.parametrize(("notebook", "command"), COMMITTED, ids=[folder_of(command).name for _, command in COMMITTED])
+def test_the_notebooks_tables_are_those_of_their_runs(run: Run, tmp_path: Path, notebook: Path, command: str) -> None:
+    """They hold what the commands beside them make of the committed config.yaml and metrics.jsonl."""
     options = [option for option in shlex.split(command) if not option.startswith(("output=", "plots="))]
-    result = run(
-        "tabulate", *(o.replace("experiments/", f"{root}/experiments/") for o in options), "output=out", "plots=false"
-    )
+    options = [option.replace("experiments/", f"{ROOT}/experiments/") for option in options]
+    result = run("tabulate", *options, "output=out", "plots=false")
     assert result.returncode == 0, result.stderr
     for name in ("table.md", "table.tex", "table.csv"):
-        assert (tmp_path / "out" / name).read_text() == (root / "experiments" / notebook / name).read_text(), name
-    assert (tmp_path / "out" / "table.md").read_text() in readme
+        assert (tmp_path / "out" / name).read_text() == (folder_of(command) / name).read_text(), name
+    text, link = notebook.read_text(encoding="utf-8"), (folder_of(command) / "table.md").relative_to(notebook.parent)
+    assert (tmp_path / "out" / "table.md").read_text() in text or f"({link.as_posix()})" in text
