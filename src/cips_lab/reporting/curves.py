@@ -172,9 +172,13 @@ def variant_charts(table: Table) -> list[Chart]:
         lines = [across_seeds(row.variant.label, row.variant.jobs, name, count) for row in table.rows]
         lines = [series for series in lines if series.points]
         if lines:
-            floor = table.floor.get(name) if count == table.conditions["num_samples"] else None
-            charts.append(Chart(name, f"{count} samples", lines, floor))
+            charts.append(Chart(name, f"{count} samples", lines, _floor(table, name, count)))
     return charts
+
+
+def _floor(table: Table, name: str, count: int | None) -> float | None:
+    """That of as many pictures as the curves are of; None where the table's is of others."""
+    return table.floor.get(name) if count == table.conditions["num_samples"] else None
 
 
 def compute_chart(table: Table) -> Chart | None:
@@ -197,7 +201,7 @@ def _against(table: Table, per_kimg: Callable[[Row], float | None]) -> Chart | N
     known = [(row.variant, factor) for row in table.rows if (factor := per_kimg(row)) is not None]
     lines = [across_seeds(variant.label, variant.jobs, name, count).scaled(factor) for variant, factor in known]
     lines = [series for series in lines if series.points]
-    return Chart(name, f"{count} samples", lines, table.floor.get(name)) if lines else None
+    return Chart(name, f"{count} samples", lines, _floor(table, name, count)) if lines else None
 
 
 def across_seeds(label: str, jobs: tuple[Job, ...], name: str, count: int | None) -> Series:
