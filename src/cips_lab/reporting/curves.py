@@ -181,8 +181,13 @@ def _floor(table: Table, name: str, count: int | None) -> float | None:
     return table.floor.get(name) if count == table.conditions["num_samples"] else None
 
 
+def kimg_chart(table: Table) -> Chart | None:
+    """The Frechet distance of all variants against thousands of images seen; None where it was not measured."""
+    return _against(table, lambda _: 1.0)
+
+
 def compute_chart(table: Table) -> Chart | None:
-    """The Frechet distance of all variants against the FLOPs spent on training; None where nothing was counted."""
+    """The same against the FLOPs spent on training; None where nothing was counted."""
     return _against(table, lambda row: None if row.costs is None else row.costs.training_flops * 1000)
 
 

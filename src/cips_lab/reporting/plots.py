@@ -4,8 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cips_lab.metrics.registry import distance_of
-from cips_lab.reporting.curves import Chart, Series, compute_chart, time_chart, variant_charts
+from cips_lab.reporting.curves import Chart, Series, compute_chart, kimg_chart, time_chart
 from cips_lab.reporting.figures import COLOURS, FAINT, INK, STYLES, drawing, save
 from cips_lab.reporting.table import Table
 
@@ -22,10 +21,8 @@ def draw(table: Table, folder: Path) -> list[Path]:
     Raises:
         UserError: matplotlib is not installed.
     """
-    name = next((distance_of(record) for row in table.rows for record in row.variant.jobs[0].evaluations), None)
-    over_kimg = next((chart for chart in variant_charts(table) if chart.title == name), None)
     figures = [
-        ("fd_kimg", over_kimg, "thousands of images seen"),
+        ("fd_kimg", kimg_chart(table), "thousands of images seen"),
         ("fd_time", time_chart(table), "minutes of training"),
         ("fd_compute", compute_chart(table), "training FLOPs"),
     ]
